@@ -1,0 +1,1 @@
+"""Sources, checks, profiles, features and splits: everything before a model sees a row."""

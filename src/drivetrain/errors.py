@@ -1,0 +1,247 @@
+"""Every error of Drivetrain, as one tree.
+
+    DrivetrainError
+    ├── DeclarationError        the user's file declares something that cannot hold
+    │   ├── UnknownName
+    │   ├── DuplicateName
+    │   ├── Cycle
+    │   ├── MissingAnnotation
+    │   └── BadSetting
+    ├── UsageError              a command or call asks for something that is not there
+    │   ├── NotFound
+    │   ├── MissingExtra
+    │   └── Refused
+    ├── StoreError              what should be kept cannot be written or read
+    │   ├── CorruptArtifact
+    │   ├── StoreUnavailable    trying again may help
+    │   └── NoCodec
+    ├── StepFailed              a step of a run raised
+    │   ├── CheckFailed
+    │   └── FeatureSkew
+    └── RequestError            a request to a service cannot be answered as it stands
+
+A message says what was found and what would be right; the facts are attributes too. Each error is built from keyword
+facts alone, so that it survives the way between processes.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+
+class Place(NamedTuple):
+    """A line of the user's code.
+
+    >>> str(Place("flights.py", 12))
+    'flights.py:12'
+    """
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+def rebuild(kind: Callable[..., DrivetrainError], facts: dict[str, Any]) -> DrivetrainError:
+    """Return the error again from its facts; pickle calls it."""
+    return kind(**facts)
+
+
+class DrivetrainError(Exception):
+    """Something went wrong that the user can understand: what, where, and what would be right."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, remedy: str = "", place: Place | None = None) -> None:
+        self.message, self.remedy, self.place = message, remedy, place
+        self.facts: dict[str, Any] = {"message": message, "remedy": remedy, "place": place}
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        where = f"{self.place}: " if self.place else ""
+        return f"{where}{self.message}" + (f"\n  → {self.remedy}" if self.remedy else "")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild, (type(self), self.facts)
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Return a remedy that names the closest of `known`, or lists them.
+
+    >>> nearest("flihts", ["flights", "weather"])
+    'did you mean flights?'
+    >>> nearest("x", ["b", "a"])
+    'the known ones are a, b'
+    >>> nearest("x", [])
+    'there is none yet'
+    """
+    close = get_close_matches(name, known, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    shown = sorted(known)[:12]
+    return f"the known ones are {', '.join(shown)}{', …' if len(known) > 12 else ''}" if shown else "there is none yet"
+
+
+class DeclarationError(DrivetrainError):
+    """The user's file declares something that cannot hold."""
+
+    exit_code = 2
+
+
+class UnknownName(DeclarationError):
+    """A name is used that nothing declares."""
+
+    def __init__(self, *, kind: str, name: str, known: Collection[str], place: Place | None = None) -> None:
+        super().__init__(f"no {kind} is named {name!r}", remedy=nearest(name, known), place=place)
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        self.facts = {"kind": kind, "name": name, "known": self.known, "place": place}
+
+
+class DuplicateName(DeclarationError):
+    """Two parts claim one name."""
+
+    def __init__(self, *, name: str, first: Place | None, place: Place | None = None) -> None:
+        super().__init__(f"{name!r} is declared already at {first}", remedy="rename one of the two", place=place)
+        self.name, self.first = name, first
+        self.facts = {"name": name, "first": first, "place": place}
+
+
+class Cycle(DeclarationError):
+    """Parts need each other in a circle."""
+
+    def __init__(self, *, names: Sequence[str], place: Place | None = None) -> None:
+        circle = " → ".join([*names, names[0]])
+        super().__init__(f"these parts need each other: {circle}", remedy="remove one of the arrows", place=place)
+        self.names = tuple(names)
+        self.facts = {"names": self.names, "place": place}
+
+
+class MissingAnnotation(DeclarationError):
+    """A part does not say what it returns, so nothing tells how to keep it."""
+
+    def __init__(self, *, part: str, example: str, place: Place | None = None) -> None:
+        super().__init__(
+            f"{part!r} does not say what it returns", remedy=f"annotate it, for example `-> {example}`", place=place
+        )
+        self.part, self.example = part, example
+        self.facts = {"part": part, "example": example, "place": place}
+
+
+class BadSetting(DeclarationError):
+    """A setting has a value that cannot be kept or does not fit its default."""
+
+    def __init__(self, *, setting: str, found: str, right: str, place: Place | None = None) -> None:
+        super().__init__(f"the setting {setting} is {found}", remedy=right, place=place)
+        self.setting, self.found, self.right = setting, found, right
+        self.facts = {"setting": setting, "found": found, "right": right, "place": place}
+
+
+class UsageError(DrivetrainError):
+    """A command or call asks for something that is not there."""
+
+    exit_code = 2
+
+
+class NotFound(UsageError):
+    """Nothing of that kind has that name or id."""
+
+    def __init__(self, *, kind: str, name: str, known: Collection[str] = (), remedy: str = "") -> None:
+        super().__init__(f"no {kind} {name!r} is known", remedy=remedy or nearest(name, known))
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        self.facts = {"kind": kind, "name": name, "known": self.known, "remedy": remedy}
+
+
+class MissingExtra(UsageError):
+    """An optional library is needed and not installed."""
+
+    def __init__(self, *, library: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs {library}, which is not installed", remedy=f'pip install "drivetrain[{extra}]"'
+        )
+        self.facts = {"library": library, "extra": extra, "purpose": purpose}
+
+
+class Refused(UsageError):
+    """Something is not done because it would not be safe."""
+
+
+class StoreError(DrivetrainError):
+    """What should be kept cannot be written or read."""
+
+
+class CorruptArtifact(StoreError):
+    """The bytes of an artifact are not those that were put."""
+
+    def __init__(self, *, digest: str, found: str, path: str) -> None:
+        super().__init__(
+            f"artifact {digest[:19]}… is damaged: its bytes have the digest {found[:19]}… ({path})",
+            remedy="delete that file and run again: the step that made it runs anew",
+        )
+        self.digest, self.found, self.path = digest, found, path
+        self.facts = {"digest": digest, "found": found, "path": path}
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or written at the moment; trying again may help."""
+
+
+class NoCodec(StoreError):
+    """No codec keeps values of this type."""
+
+    def __init__(self, *, type_name: str, part: str, place: Place | None = None) -> None:
+        super().__init__(
+            f"{part!r} returns {type_name}, which no safe codec can keep",
+            remedy="return a frame, array, dict, dataclass, text, bytes or a supported model; or set "
+            '`allow_pickle = true` under [store] in drivetrain.toml, knowing that a pickle can run any code when read',
+            place=place,
+        )
+        self.type_name, self.part = type_name, part
+        self.facts = {"type_name": type_name, "part": part, "place": place}
+
+
+class StepFailed(DrivetrainError):
+    """A step of a run raised."""
+
+    def __init__(self, *, step: str, cause: str, traceback: str = "", place: Place | None = None) -> None:
+        super().__init__(f"step {step!r} failed: {cause}", place=place)
+        self.step, self.cause, self.traceback = step, cause, traceback
+        self.facts = {"step": step, "cause": cause, "traceback": traceback, "place": place}
+
+
+class CheckFailed(StepFailed):
+    """Rows of a dataset break a check that it declares."""
+
+    def __init__(self, *, step: str, cause: str, rows: str = "", place: Place | None = None) -> None:
+        super().__init__(step=step, cause=cause, place=place)
+        self.rows = rows
+        self.remedy = "mend the source, or loosen the check where it is declared"
+        self.facts = {"step": step, "cause": cause, "rows": rows, "place": place}
+
+    def __str__(self) -> str:
+        return super().__str__() + (f"\n{self.rows}" if self.rows else "")
+
+
+class FeatureSkew(StepFailed):
+    """A features function gives other values for a row alone than for the same row among others."""
+
+    def __init__(self, *, step: str, cause: str, place: Place | None = None) -> None:
+        super().__init__(step=step, cause=cause, place=place)
+        self.remedy = (
+            "the server sees rows alone: compute each row from itself and from other datasets, never from the batch, "
+            "and keep the order of the rows or return the key column"
+        )
+        self.facts = {"step": step, "cause": cause, "place": place}
+
+
+class RequestError(DrivetrainError):
+    """A request cannot be answered as it stands; `problems` names each field and row."""
+
+    def __init__(self, *, status: int, message: str, problems: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.status, self.problems = status, [dict(problem) for problem in problems]
+        self.facts = {"status": status, "message": message, "problems": self.problems}

@@ -1,0 +1,1 @@
+"""Signals, drift, quality and alerts; and the controller that acts on them."""

@@ -1,0 +1,1 @@
+"""Model versions, their signatures and aliases, and the gates they pass."""

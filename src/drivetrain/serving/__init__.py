@@ -1,0 +1,1 @@
+"""Versions answering requests: prediction, routing, and the log of every answer."""

@@ -1,0 +1,45 @@
+"""The contract of the ledger: where records are written in transactions and found again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from drivetrain.store.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+
+R = TypeVar("R", bound=Record)
+
+
+class Ledger(Protocol):
+    """Keeps records. What `write` returned from is on the disk."""
+
+    def write(self, *records: Record) -> None:
+        """Write all of them or none; a record with the key of an earlier one replaces it."""
+        ...
+
+    def get(self, kind: type[R], *key: Any) -> R | None:
+        """Return the record with that key, or None."""
+        ...
+
+    def find(
+        self, kind: type[R], where: Mapping[str, Any] | None = None, *, order: str = "", limit: int | None = None
+    ) -> list[R]:
+        """Return the records for which all of `where` holds.
+
+        A key of `where` is a field, or a field and an operator: `{"model": "lateness", "at <=": moment}`.
+        `order` is a field, with a leading minus for the largest first; by default the order of writing.
+        """
+        ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Hold off every other writer until the block ends; its writes are committed together, or none if it raises."""
+        ...
+
+    def generation(self) -> int:
+        """Return a number that is another one whenever something has been committed; asking is cheap."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,218 @@
+"""The ledger in one SQLite file: the default, with nothing to install."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+import types
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from drivetrain.errors import StoreUnavailable
+from drivetrain.store.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+R = TypeVar("R", bound=Record)
+
+# How long a writer waits for another process's transaction; those last milliseconds.
+BUSY_S = 60.0
+_CONDITION = re.compile(r"^(\w+)(?: (=|!=|<|<=|>|>=))?$")
+_COLUMN_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL", bool: "INTEGER", datetime: "TEXT"}
+
+
+class _Table:
+    """How one kind of record lies in the database; derived from its class, never written by hand."""
+
+    def __init__(self, kind: type[Record]) -> None:
+        self.kind, self.name, self.key = kind, kind.TABLE, kind.KEY
+        self.plain: dict[str, type] = {}
+        columns = []
+        hints = get_type_hints(kind)
+        self.fields = [field.name for field in msgspec.structs.fields(kind)]
+        for field in self.fields:
+            plain = _plain_type(hints[field])
+            if plain is not None:
+                self.plain[field] = plain
+            columns.append(f'"{field}" {_COLUMN_TYPES[plain] if plain else "JSON"}')
+        self.columns = columns
+        names = ", ".join(f'"{field}"' for field in self.fields)
+        self.insert = f'INSERT OR REPLACE INTO "{self.name}" ({names}) VALUES ({", ".join("?" * len(self.fields))})'
+        self.select = f'SELECT {names} FROM "{self.name}"'
+        self.is_simple = [field in self.plain and self.plain[field] is not datetime for field in self.fields]
+
+    def row(self, record: Record) -> list[Any]:
+        values: list[Any] = []
+        for field, simple in zip(self.fields, self.is_simple, strict=True):
+            value = getattr(record, field)
+            if simple or value is None:
+                values.append(value)
+            elif field in self.plain:
+                values.append(as_text(value))
+            else:
+                values.append(msgspec.json.encode(value).decode())
+        return values
+
+    def record(self, row: tuple[Any, ...]) -> Any:
+        body = {}
+        for field, value in zip(self.fields, row, strict=True):
+            if value is None:
+                continue
+            body[field] = value if field in self.plain else msgspec.json.decode(value)
+        return msgspec.convert(body, self.kind, strict=False)
+
+
+class SQLiteLedger:
+    """Keeps records in one file in WAL mode: any number of readers beside one writer, across processes.
+
+    Every commit reaches the disk before `write` returns. Tables and columns appear when they are first needed, so an
+    older file is read and grown by a newer version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._depth = 0
+        self._tables: dict[type[Record], _Table] = {}
+        self._own_commits = 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailable(f"the ledger {path} cannot be opened: {error}") from error
+
+    def write(self, *records: Record) -> None:
+        with self.transaction():
+            for kind in dict.fromkeys(type(record) for record in records):
+                table = self._table(kind, create=True)
+                assert table is not None
+                rows = [table.row(record) for record in records if type(record) is kind]
+                self._db.executemany(table.insert, rows)
+
+    def get(self, kind: type[R], *key: Any) -> R | None:
+        found = self.find(kind, dict(zip(kind.KEY, key, strict=True)), limit=1)
+        return found[0] if found else None
+
+    def find(
+        self, kind: type[R], where: Mapping[str, Any] | None = None, *, order: str = "", limit: int | None = None
+    ) -> list[R]:
+        with self._lock:
+            table = self._table(kind, create=False)
+            if table is None:
+                return []
+            conditions, values = [], []
+            for condition, value in (where or {}).items():
+                match = _CONDITION.match(condition)
+                if match is None or match[1] not in table.fields:
+                    raise ValueError(f"{condition!r} is not a field of {table.name}, or has an unknown operator")
+                if value is None:
+                    conditions.append(f'"{match[1]}" IS {"NOT " if match[2] == "!=" else ""}NULL')
+                    continue
+                conditions.append(f'"{match[1]}" {match[2] or "="} ?')
+                values.append(as_text(value) if isinstance(value, datetime) else value)
+            sql = table.select + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
+            field = order.removeprefix("-") or "rowid"
+            if field != "rowid" and field not in table.fields:
+                raise ValueError(f"{field!r} is not a field of {table.name}")
+            direction = "DESC" if order.startswith("-") else "ASC"
+            sql += f' ORDER BY {field if field == "rowid" else chr(34) + field + chr(34)} {direction}, rowid {direction}'
+            if limit is not None:
+                sql += f" LIMIT {int(limit)}"
+            with self._translated():
+                rows = self._db.execute(sql, values).fetchall()
+        return [table.record(row) for row in rows]
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._lock, self._translated():
+            if self._depth == 0:
+                self._db.execute("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield
+            except BaseException:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._db.execute("ROLLBACK")
+                    self._tables.clear()
+                raise
+            self._depth -= 1
+            if self._depth == 0:
+                try:
+                    self._db.execute("COMMIT")
+                except sqlite3.Error:
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                    self._tables.clear()
+                    raise
+                self._own_commits += 1
+
+    def generation(self) -> int:
+        with self._lock, self._translated():
+            (version,) = self._db.execute("PRAGMA data_version").fetchone()
+        return int(version) + self._own_commits
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def _table(self, kind: type[Record], *, create: bool) -> _Table | None:
+        table = self._tables.get(kind)
+        if table is not None:
+            return table
+        table = _Table(kind)
+        with self._translated():
+            known = {row[1] for row in self._db.execute(f'PRAGMA table_info("{table.name}")')}
+            missing = [column for field, column in zip(table.fields, table.columns, strict=True) if field not in known]
+            if missing and not create:
+                if not known:
+                    return None
+                with self.transaction():  # an older file that lacks a column: grow it before reading
+                    return self._table(kind, create=True)
+            if not known:
+                key = ", ".join(f'"{field}"' for field in table.key)
+                columns = ", ".join(table.columns)
+                self._db.execute(f'CREATE TABLE IF NOT EXISTS "{table.name}" ({columns}, PRIMARY KEY ({key}))')
+            else:
+                for column in missing:
+                    self._db.execute(f'ALTER TABLE "{table.name}" ADD COLUMN {column}')
+            if create:
+                for fields in kind.INDEXES:
+                    name = f"{table.name}_{'_'.join(fields)}"
+                    listed = ", ".join(f'"{field}"' for field in fields)
+                    self._db.execute(f'CREATE INDEX IF NOT EXISTS "{name}" ON "{table.name}" ({listed})')
+        self._tables[kind] = table
+        return table
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise StoreUnavailable(
+                f"the ledger {self.path} cannot be used: {error}",
+                remedy="free some space, or mend the file or its permissions; what was committed is kept",
+            ) from error
+
+
+def as_text(moment: datetime) -> str:
+    """Return a moment as text whose alphabetical order is the order in time."""
+    return moment.isoformat(timespec="microseconds")
+
+
+def _plain_type(hint: Any) -> type | None:
+    """Return the column type of a field's annotation, or None when it is kept as JSON."""
+    if get_origin(hint) in (Union, types.UnionType):
+        options = [option for option in get_args(hint) if option is not types.NoneType]
+        hint = options[0] if len(options) == 1 else None
+    if get_origin(hint) is not None and all(isinstance(value, str) for value in get_args(hint)):
+        return str  # Literal["live", "shadow"]
+    return hint if hint in _COLUMN_TYPES else None

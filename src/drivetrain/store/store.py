@@ -1,0 +1,92 @@
+"""The store: the artifacts and the ledger of one project, and how values go in and come out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from drivetrain.errors import Place
+from drivetrain.store.artifact import Artifact
+from drivetrain.store.codecs.codec import codec_for, reader_of
+from drivetrain.store.files import FileArtifacts
+from drivetrain.store.sqlite import SQLiteLedger
+
+if TYPE_CHECKING:
+    from drivetrain.store.ledger import Ledger
+
+
+class Store:
+    """Everything a project remembers.
+
+    >>> import tempfile
+    >>> store = Store.open(Path(tempfile.mkdtemp()))
+    >>> kept = store.keep({"auc": 0.7}, part="quality")
+    >>> store.value(kept)
+    {'auc': 0.7}
+    """
+
+    def __init__(self, *, root: Path, artifacts: FileArtifacts, ledger: Ledger, allow_pickle: bool = False) -> None:
+        self.root, self.artifacts, self.ledger, self.allow_pickle = root, artifacts, ledger, allow_pickle
+
+    @classmethod
+    def open(cls, root: Path, *, allow_pickle: bool = False) -> Store:
+        """Open the store in the folder `root`, making it where there is none."""
+        artifacts = FileArtifacts(root / "artifacts")
+        return cls(
+            root=root, artifacts=artifacts, ledger=SQLiteLedger(root / "ledger.db"), allow_pickle=allow_pickle
+        )
+
+    def keep(
+        self, value: Any, *, part: str, detail: dict[str, Any] | None = None, place: Place | None = None
+    ) -> Artifact:
+        """Keep a value by the codec of its type; it is on the disk when this returns.
+
+        Raises:
+            NoCodec: no safe codec keeps its type.
+            StoreUnavailable: the disk is full or cannot be written.
+        """
+        codec = codec_for(type(value), part=part, allow_pickle=self.allow_pickle, place=place)
+        scratch = self.artifacts.scratch_path()
+        try:
+            written = codec.write(value, scratch)
+            size_bytes = scratch.stat().st_size
+            digest = self.artifacts.adopt(scratch)
+        except OSError as error:
+            raise self.artifacts.unwritable(error) from error
+        finally:
+            scratch.unlink(missing_ok=True)
+        return Artifact(
+            digest=digest,
+            format=written.format,
+            size_bytes=size_bytes,
+            type_name=type(value).__qualname__,
+            rows=written.rows,
+            detail=detail or {},
+        )
+
+    def value(self, artifact: Artifact, form: Any = None) -> Any:
+        """Return the value of an artifact, as the type `form` where that is given.
+
+        Raises:
+            CorruptArtifact: the bytes are not those that were kept.
+        """
+        codec = reader_of(artifact.format)
+        if form is not None and form is not Any:
+            wanted = codec_for(form, part=artifact.digest, allow_pickle=self.allow_pickle)
+            if artifact.format in wanted.formats:
+                codec = wanted
+        return codec.read(self.artifacts.path(artifact.digest), form)
+
+    def keep_json(self, value: Any) -> str:
+        """Keep a value as JSON and return its digest."""
+        return self.artifacts.put(msgspec.json.encode(value, order="deterministic"))
+
+    def json(self, digest: str, form: Any = Any) -> Any:
+        """Return what `keep_json` kept."""
+        return msgspec.json.decode(self.artifacts.get(digest), type=form)
+
+    def close(self) -> None:
+        """Let go of the ledger; nothing is pending."""
+        self.ledger.close()

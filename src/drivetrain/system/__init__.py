@@ -1,0 +1,1 @@
+"""Named parts, their graph, their settings and the places they run in."""

@@ -1,0 +1,194 @@
+"""A part that is a function of the user's: its parameters are its edges, its defaults the settings."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Self, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from drivetrain.errors import BadSetting, DeclarationError, MissingAnnotation, Place
+from drivetrain.system.part import Job, Output, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_TAKES_VARIABLE = 0x04 | 0x08  # the code flags of *args and **kwargs
+_EMPTY: dict[str, Any] = {}
+
+
+class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
+    """A part made by decorating a function; calling it calls the function, as if nothing had been declared."""
+
+    RUNS = True
+
+    function: Callable[..., Any]
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], /, **declared: Any) -> Self:
+        """Declare `function`, with what the decorator was given.
+
+        Raises:
+            DeclarationError: it is no plain function, or takes *args or **kwargs.
+        """
+        code = getattr(function, "__code__", None)
+        if code is None:
+            where = sys._getframe(2)
+            raise DeclarationError(
+                f"@dt.{cls.ROLE} was given {type(function).__name__}, which is not a plain function",
+                remedy=f"write `@dt.{cls.ROLE}` above a `def`; its options are keywords",
+                place=Place(where.f_code.co_filename, where.f_lineno),
+            )
+        place = Place(code.co_filename, code.co_firstlineno)
+        if code.co_flags & _TAKES_VARIABLE:
+            raise DeclarationError(
+                f"{function.__name__!r} takes *args or **kwargs, so nothing says what it needs",
+                remedy="name each input as a parameter of its own",
+                place=place,
+            )
+        return cls(name=function.__name__, place=place, function=function, **declared)
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        return self.function(*args, **keywords)
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        return self.function
+
+    def parameters(self) -> tuple[str, ...]:
+        """Return the names of all parameters, in order."""
+        code = self.function.__code__
+        return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+    def settings(self) -> dict[str, Any]:
+        code = self.function.__code__
+        defaults = self.function.__defaults__ or ()
+        named = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+        return dict(zip(named, defaults, strict=True)) | (self.function.__kwdefaults__ or {})
+
+    def needs(self, parts: Mapping[str, Part]) -> dict[str, str]:
+        settings = self.settings()
+        return {name: name for name in self.parameters() if name not in settings}
+
+    def annotations(self) -> dict[str, Any]:
+        """Return the annotations, those written as text resolved where the function stands.
+
+        Raises:
+            DeclarationError: one names something that is not there.
+        """
+        found = self.function.__annotations__
+        if not any(isinstance(hint, str) for hint in found.values()):
+            return found
+        try:
+            return get_type_hints(self.function)
+        except NameError as error:
+            raise DeclarationError(
+                f"an annotation of {self.name!r} cannot be understood: {error}",
+                remedy="import the type at the top of the file, outside `if TYPE_CHECKING`",
+                place=self.place,
+            ) from error
+
+    def outputs(self) -> dict[str, Any]:
+        return {self.name: self.annotations().get("return")}
+
+    def function_of(self) -> Any:
+        return self.function
+
+    def check(self, parts: Mapping[str, Part]) -> None:
+        if "return" not in self.annotations():
+            raise MissingAnnotation(part=self.name, example="pl.DataFrame", place=self.place)
+        for name, default in self.settings().items():
+            if not is_plain(default):
+                raise BadSetting(
+                    setting=f"{self.name}.{name}",
+                    found=f"{type(default).__name__}, which cannot be written down",
+                    right="give it a number, text, bool, None, or a list or dict of these",
+                    place=self.place,
+                )
+
+    def perform(self, job: Job) -> dict[str, Output]:
+        return self.shared_out(self.call(job))
+
+    def call(self, job: Job, **instead: Any) -> Any:
+        """Call the function with its inputs and settings; `instead` replaces inputs by name."""
+        hints = self.annotations()
+        settings = self.settings()
+        arguments = {
+            name: instead[name]
+            if name in instead
+            else job.settings[name]
+            if name in settings
+            else job.value(name, hints.get(name))
+            for name in self.parameters()
+        }
+        return self.function(**arguments)
+
+    def shared_out(self, result: Any) -> dict[str, Output]:
+        """Return what the function returned, by the name of each output."""
+        return {self.name: Output(result)}
+
+
+class Step(FunctionPart, frozen=True, kw_only=True, eq=False):
+    """A function with no special role. With `outputs`, it returns a tuple or dict of several things.
+
+    >>> Step.of(lambda: 1).settings()
+    {}
+    """
+
+    ROLE = "step"
+
+    outputs_named: tuple[str, ...] = ()
+
+    def outputs(self) -> dict[str, Any]:
+        if not self.outputs_named:
+            return super().outputs()
+        hint = self.annotations().get("return")
+        options = get_args(hint) if get_origin(hint) is tuple else ()
+        if len(options) != len(self.outputs_named):
+            options = (None,) * len(self.outputs_named)
+        return dict(zip(self.outputs_named, options, strict=True))
+
+    def shared_out(self, result: Any) -> dict[str, Output]:
+        if not self.outputs_named:
+            return super().shared_out(result)
+        values = (
+            [result.get(name, _EMPTY) for name in self.outputs_named] if isinstance(result, dict) else list(result)
+        )
+        if len(values) != len(self.outputs_named) or any(value is _EMPTY for value in values):
+            raise ValueError(
+                f"{self.name!r} declares the outputs {', '.join(self.outputs_named)} and must return all of them, "
+                "as a tuple in that order or as a dict"
+            )
+        return {name: Output(value) for name, value in zip(self.outputs_named, values, strict=True)}
+
+
+def step(function: Callable[..., Any] | None = None, /, *, outputs: tuple[str, ...] | list[str] = ()) -> Any:
+    """Declare a function as a step: whatever it returns is kept, and it runs again only when something changed.
+
+    With `outputs`, it returns a tuple in that order, or a dict, and each is an output of its own.
+
+    >>> @step
+    ... def answer() -> int:
+    ...     return 42
+    >>> answer()
+    42
+    """
+    declared = {"outputs_named": tuple(outputs)}
+    if function is not None:
+        return Step.of(function, **declared)
+    return lambda function: Step.of(function, **declared)
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value can be a setting: something JSON can hold.
+
+    >>> is_plain({"depth": [1, 2]}), is_plain(object())
+    (True, False)
+    """
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return True
+    if isinstance(value, (list, tuple)):
+        return all(is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_plain(item) for key, item in value.items())
+    return isinstance(value, msgspec.Struct)

@@ -1,0 +1,94 @@
+"""The contract of a part: what it needs, what it gives, and how it takes part in a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+import msgspec
+
+from drivetrain.errors import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from drivetrain.store.artifact import Artifact
+    from drivetrain.store.store import Store
+    from drivetrain.system.system import System
+
+
+class Output(NamedTuple):
+    """One thing that a part gave: its value, and what should be known of it without reading it."""
+
+    value: Any
+    detail: dict[str, Any] = {}  # noqa: RUF012  # a named tuple's default is shared and never changed
+
+
+class Job(Protocol):
+    """What a part is handed when its turn comes in a run."""
+
+    run: str
+    store: Store
+    system: System
+    settings: Mapping[str, Any]
+
+    def artifact(self, name: str) -> Artifact:
+        """Return what is known of an input, by the name of the output it is."""
+        ...
+
+    def value(self, name: str, form: Any = None) -> Any:
+        """Return an input's value, in the annotated form."""
+        ...
+
+    def log(self, name: str, value: float, step: int = 0) -> None:
+        """Record one point of a metric for this step."""
+        ...
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """One declaration of a system.
+
+    A part whose name is empty gets it from the variable that holds it, when the system is put together.
+    """
+
+    ROLE: ClassVar[str] = "part"
+    # A run executes the part; a service, a monitor or a trigger only refers to others.
+    RUNS: ClassVar[bool] = False
+    # The same key never runs twice; a gate decides anew in every run.
+    CACHED: ClassVar[bool] = True
+
+    name: str = ""
+    place: Place = Place("", 0)
+
+    def needs(self, parts: Mapping[str, Part]) -> dict[str, str]:
+        """Return what the part takes: its own word for it → the name of an output.
+
+        `parts` has each output of the system by name.
+        """
+        return {}
+
+    def refers(self) -> tuple[Part, ...]:
+        """Return the parts that this one mentions without taking their outputs."""
+        return ()
+
+    def outputs(self) -> dict[str, Any]:
+        """Return the names of what the part gives, each with its type."""
+        return {self.name: Any}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings and their defaults."""
+        return {}
+
+    def declared(self) -> dict[str, Any]:
+        """Return what else decides the part's outcome, as plain values: it becomes part of the key."""
+        return {}
+
+    def function_of(self) -> Any:
+        """Return the user's function, or None."""
+        return None
+
+    def check(self, parts: Mapping[str, Part]) -> None:
+        """Raise a DeclarationError where the part does not fit the others."""
+
+    def perform(self, job: Job) -> dict[str, Output]:
+        """Do the work and return each output by name."""
+        raise NotImplementedError(f"{self.ROLE} takes no part in a run")

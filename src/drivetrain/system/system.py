@@ -1,0 +1,147 @@
+"""A system: named parts that fit together, and the order in which they depend on each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from drivetrain.errors import Cycle, DuplicateName, UnknownName
+from drivetrain.system.part import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import ModuleType
+
+
+class System:
+    """The declared whole. A module of parts is one; this is the explicit form of the same thing.
+
+    >>> from drivetrain.system.function import step
+    >>> @step
+    ... def one() -> int:
+    ...     return 1
+    >>> @step
+    ... def two(one: int) -> int:
+    ...     return one + 1
+    >>> list(System("numbers", two, one).parts)
+    ['one', 'two']
+    """
+
+    def __init__(self, name: str, *parts: Part, module: ModuleType | None = None) -> None:
+        self.name, self.module = name, module
+        named: dict[str, Part] = {}
+        for part in _with_implied(parts):
+            if part.name in named and named[part.name] is not part:
+                raise DuplicateName(name=part.name, first=named[part.name].place, place=part.place)
+            named[part.name] = part
+        # Each output by its name, with the part that gives it.
+        self.producers: dict[str, Part] = {}
+        for part in named.values():
+            for output in part.outputs():
+                if output in self.producers and self.producers[output] is not part:
+                    raise DuplicateName(name=output, first=self.producers[output].place, place=part.place)
+                self.producers[output] = part
+        self.needs: dict[str, dict[str, str]] = {}
+        for part in named.values():
+            self.needs[part.name] = part.needs(self.producers)
+            for wanted in self.needs[part.name].values():
+                if wanted not in self.producers:
+                    raise UnknownName(kind="input", name=wanted, known=list(self.producers), place=part.place)
+        self.parts: dict[str, Part] = {name: named[name] for name in self._ordered(named)}
+        for part in self.parts.values():
+            part.check(self.producers)
+
+    def upstream(self, name: str) -> list[str]:
+        """Return the names of the parts that `name` depends on, and itself last, in an order that can be run."""
+        wanted = {name}
+        for part in reversed(self.parts):
+            if part in wanted:
+                wanted |= {self.producers[need].name for need in self.needs[part].values()}
+        return [part for part in self.parts if part in wanted]
+
+    def of_role(self, kind: type[Part] | str) -> list[Any]:
+        """Return the parts of a class or role, in order."""
+        return [
+            part
+            for part in self.parts.values()
+            if (part.ROLE == kind if isinstance(kind, str) else isinstance(part, kind))
+        ]
+
+    def edges(self) -> list[tuple[str, str]]:
+        """Return each arrow of the graph once: from a part to one that takes or mentions it."""
+        arrows = [
+            (self.producers[need].name, part) for part, needs in self.needs.items() for need in needs.values()
+        ]
+        arrows += [(other.name, part.name) for part in self.parts.values() for other in part.refers()]
+        return list(dict.fromkeys(arrows))
+
+    def _ordered(self, named: Mapping[str, Part]) -> list[str]:
+        before = {
+            name: list(
+                dict.fromkeys(
+                    [self.producers[need].name for need in self.needs[name].values()]
+                    + [other.name for other in part.refers() if other.name in named]
+                )
+            )
+            for name, part in named.items()
+        }
+        ordered: dict[str, None] = {}
+        for start in named:
+            # Depth first with a stack of our own, so that a chain of any length fits.
+            trail: dict[str, None] = {}
+            stack = [start]
+            while stack:
+                name = stack[-1]
+                if name in ordered:
+                    stack.pop()
+                    continue
+                trail[name] = None
+                waiting = [other for other in before[name] if other not in ordered]
+                if not waiting:
+                    ordered[name] = None
+                    trail.pop(name)
+                    stack.pop()
+                elif waiting[0] in trail:
+                    names = list(trail)
+                    raise Cycle(names=names[names.index(waiting[0]) :], place=named[name].place)
+                else:
+                    stack.append(waiting[0])
+        return list(ordered)
+
+
+def system_of(module: ModuleType) -> System:
+    """Return the system that a module declares: its explicit `System`, or all of its parts.
+
+    A part without a name gets that of its variable.
+    """
+    values = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    for value in values.values():
+        if isinstance(value, System):
+            value.module = module
+            return value
+    parts: dict[int, Part] = {}
+    for name, value in values.items():
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Part):
+                name_part(part, name)
+                parts[id(part)] = part
+    return System(module.__name__, *parts.values(), module=module)
+
+
+def name_part(part: Part, name: str) -> None:
+    """Give a part its name, once; as `__set_name__` does for the attributes of a class."""
+    if not part.name:
+        msgspec.structs.force_setattr(part, "name", name)
+
+
+def _with_implied(parts: Iterable[Part]) -> list[Part]:
+    """Return the parts and those that they bring along, each once."""
+    found: dict[int, Part] = {}
+    stack = list(reversed(list(parts)))
+    while stack:
+        part = stack.pop()
+        if id(part) not in found:
+            found[id(part)] = part
+            stack.extend(reversed(part.refers()))
+    return list(found.values())
