@@ -73,7 +73,7 @@ format: $(DEV)  ## put files into the form that lint asks for
 	$(RUN)/ruff format .
 
 bench: $(DEV)  ## measure us beside peers, into docs/benchmarks.md (ARGS="--only pipeline")
-	$(RUN)/python benchmarks/run.py $(ARGS)
+	$(RUN)/python -m benchmarks.run $(ARGS)
 
 docs: $(DOCS)  ## the site, into site/
 	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --quiet

@@ -244,8 +244,7 @@ def test_an_exported_name_resolves_and_explains_itself(name: str) -> None:
 # Errors cross processes: executors, servers and the ledger's own worker hand them on by pickle.
 
 ERROR_EXAMPLES: dict[str, Callable[[type[Exception]], Exception]] = {}
-"""How to make an error whose parameters `example` cannot guess from their annotations: `"Name": lambda cls: cls(...)`."""
-
+"""How to make an error when `example` cannot guess a value from an annotation: `"Name": lambda cls: cls(...)`."""
 
 PLAIN_EXAMPLES: dict[Any, Any] = {
     type(None): None,
@@ -329,7 +328,7 @@ def test_every_error_is_defined_in_the_one_tree() -> None:
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error.__name__))
 def test_an_error_survives_a_pickle(error: type[Exception]) -> None:
-    make = ERROR_EXAMPLES.get(error.__name__, made)
+    make: Callable[[type[Exception]], Exception] = ERROR_EXAMPLES.get(error.__name__, made)
     given = make(error)
 
     seen = pickle.loads(pickle.dumps(given))

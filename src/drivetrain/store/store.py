@@ -66,6 +66,11 @@ class Store:
             detail=detail or {},
         )
 
+    def shares(self, value: Any) -> bool:
+        """Return whether several steps may be handed this same object, because it cannot be changed in place."""
+        kind = type(value)
+        return kind.__name__ != "LazyFrame" and codec_for(kind, part="", allow_pickle=self.allow_pickle).shares
+
     def value(self, artifact: Artifact, form: Any = None) -> Any:
         """Return the value of an artifact, as the type `form` where that is given.
 

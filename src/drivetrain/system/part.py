@@ -10,6 +10,7 @@ from drivetrain.errors import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from drivetrain.store.artifact import Artifact
     from drivetrain.store.store import Store
@@ -30,6 +31,8 @@ class Job(Protocol):
     store: Store
     system: System
     settings: Mapping[str, Any]
+    # The project's folder.
+    root: Path
 
     def artifact(self, name: str) -> Artifact:
         """Return what is known of an input, by the name of the output it is."""
@@ -37,6 +40,14 @@ class Job(Protocol):
 
     def value(self, name: str, form: Any = None) -> Any:
         """Return an input's value, in the annotated form."""
+        ...
+
+    def key(self, name: str) -> str:
+        """Return the key of the part that gives an output."""
+        ...
+
+    def settings_of(self, name: str) -> Mapping[str, Any]:
+        """Return the settings of a part in this run."""
         ...
 
     def log(self, name: str, value: float, step: int = 0) -> None:

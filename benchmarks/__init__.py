@@ -1,0 +1,1 @@
+"""What Drivetrain costs, measured beside its peers in one run on one machine: `make bench`."""

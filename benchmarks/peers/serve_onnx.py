@@ -1,0 +1,22 @@
+"""The limit of the model: parse, score, answer; nothing is validated, logged or counted."""
+
+import json
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+HEADERS = [("content-type", "application/json")]
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession("model.onnx", options, providers=["CPUExecutionProvider"])
+[asked] = session.get_inputs()
+scores = session.get_outputs()[1].name
+
+
+async def app(scope: Any, protocol: Any) -> None:
+    """Score one row."""
+    row = json.loads(await protocol())
+    x = np.array([list(row.values())], dtype=np.float32)  # (1, 20)
+    [found] = session.run([scores], {asked.name: x})  # (1, 2)
+    protocol.response_bytes(200, HEADERS, b'{"probability":%.9g}' % found[0, 1])

@@ -1,0 +1,79 @@
+"""Drivetrain: one file of plain functions becomes a whole machine-learning system.
+
+Every name is loaded when it is first used: importing the package costs a few milliseconds and starts nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from drivetrain.data.checks import between, check, fresh, matches, not_null, one_of, row_count, unique
+    from drivetrain.data.dataset import dataset
+    from drivetrain.data.features import features
+    from drivetrain.data.source import read
+    from drivetrain.data.split import split
+    from drivetrain.monitoring.monitor import Monitor
+    from drivetrain.monitoring.trigger import Trigger, cron, now
+    from drivetrain.pipeline.log import log
+    from drivetrain.registry.gate import Gate
+    from drivetrain.serving.service import Canary, Service
+    from drivetrain.system.function import step
+    from drivetrain.system.system import System
+    from drivetrain.training import metrics
+    from drivetrain.training.evaluation import champion, evaluation
+    from drivetrain.training.frame import xy
+    from drivetrain.training.model import model
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Canary": "serving.service",
+    "Gate": "registry.gate",
+    "Monitor": "monitoring.monitor",
+    "Service": "serving.service",
+    "System": "system.system",
+    "Trigger": "monitoring.trigger",
+    "between": "data.checks",
+    "champion": "training.evaluation",
+    "check": "data.checks",
+    "cron": "monitoring.trigger",
+    "dataset": "data.dataset",
+    "evaluation": "training.evaluation",
+    "features": "data.features",
+    "fresh": "data.checks",
+    "log": "pipeline.log",
+    "matches": "data.checks",
+    "metrics": "training.metrics",
+    "model": "training.model",
+    "not_null": "data.checks",
+    "now": "monitoring.trigger",
+    "one_of": "data.checks",
+    "read": "data.source",
+    "row_count": "data.checks",
+    "split": "data.split",
+    "step": "system.function",
+    "unique": "data.checks",
+    "xy": "training.frame",
+}
+
+__all__ = [
+    "Canary", "Gate", "Monitor", "Service", "System", "Trigger", "between", "champion", "check", "cron", "dataset",
+    "evaluation", "features", "fresh", "log", "matches", "metrics", "model", "not_null", "now", "one_of", "read",
+    "row_count", "split", "step", "unique", "xy",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'drivetrain' has no attribute {name!r}")
+    module = import_module(f"drivetrain.{home}")
+    value = module if home.endswith(f".{name}") and not hasattr(module, name) else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

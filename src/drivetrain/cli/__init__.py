@@ -1,0 +1,40 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """One command: its help, and the module in this folder that carries it out."""
+
+    help: str
+    group: str
+
+
+COMMANDS = {
+    "init": Command("write a first system into a folder", "build"),
+    "run": Command("run the system; only what changed runs again", "build"),
+    "why": Command("say why a step runs or not, or what stands behind a prediction or version", "build"),
+    "show": Command("draw the system, or show a run", "build"),
+    "runs": Command("list the runs", "build"),
+    "models": Command("list model versions, their figures and decisions", "release"),
+    "promote": Command("make a version the champion", "release"),
+    "rollback": Command("make the champion before the present one champion again", "release"),
+    "predict": Command("score a file of rows with a version", "release"),
+    "serve": Command("answer requests", "operate"),
+    "monitor": Command("watch a service and act on what is seen", "operate"),
+    "ui": Command("open the console", "operate"),
+    "up": Command("serve, watch and show, all at once", "operate"),
+    "doctor": Command("check the machine, the project and the store", "operate"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Carry out a command line and return its exit code: 0 done, 1 it failed, 2 it was asked wrongly."""
+    given = sys.argv[1:] if arguments is None else arguments
+    shell = import_module("drivetrain.cli.shell")
+    code: int = shell.carry_out(given, COMMANDS)
+    return code

@@ -1,0 +1,80 @@
+"""List model versions with their figures, what each gate decided and why, and what was live when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from drivetrain.cli.project import open_store
+from drivetrain.cli.screen import ago
+from drivetrain.errors import UsageError
+from drivetrain.registry.registry import champion_of, versions
+from drivetrain.registry.rollout import Rollout
+from drivetrain.registry.version import AliasChange, Decision
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from datetime import datetime
+
+    from drivetrain.cli.screen import Screen
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", default="", help="only this model")
+    parser.add_argument("--at", metavar="MOMENT", help="say what was live then: 2026-11-23T10:00")
+
+
+def execute(options: Namespace, screen: Screen) -> Any:
+    _, store = open_store(options)
+    ledger = store.ledger
+    at = _moment(options.at) if options.at else None
+    found = versions(ledger, options.model)
+    champions = {model: champion_of(ledger, model, at) for model in {version.model for version in found}}
+    return {
+        "versions": found,
+        "champions": {model: champion.id for model, champion in champions.items() if champion},
+        "at": at,
+        "decisions": ledger.find(Decision, order="-at"),
+        "rollouts": ledger.find(Rollout, order="-started_at"),
+        "aliases": ledger.find(AliasChange, order="-at"),
+    }
+
+
+def show(result: Any, screen: Screen) -> None:
+    if not result["versions"]:
+        screen.line("No model has been trained yet. Next: `drivetrain run`")
+        return
+    if result["at"]:
+        for model, champion in result["champions"].items():
+            screen.line(f"At {result['at']:%Y-%m-%d %H:%M} {model} was answered by {champion}")
+        return
+    champions = set(result["champions"].values())
+    rows = []
+    for version in result["versions"]:
+        decided = [decision for decision in result["decisions"] if decision.version == version.id]
+        rollout = next((known for known in result["rollouts"] if known.challenger == version.id), None)
+        state = "champion" if version.id in champions else rollout.state if rollout else ""
+        why = rollout.reason if rollout and rollout.reason else _spoken(decided[0]) if decided else ""
+        figures = ", ".join(
+            f"{name.rpartition('.')[2]} {value:.4g}"
+            for name, value in version.metrics.items()
+            if value is not None and name.rpartition(".")[2] in ("auc", "brier", "log_loss", "accuracy", "rmse", "mae", "r2")
+        )
+        rows.append((version.id, state, ago(version.created_at), figures, why))
+    screen.table(("version", "state", "trained", "figures", "why"), rows)
+
+
+def _spoken(decision: Decision) -> str:
+    failed = [judgement for judgement in decision.judgements if not judgement.holds]
+    if failed:
+        return "; ".join(f"{judgement.condition} does not hold ({judgement.found})" for judgement in failed)
+    return "; ".join(judgement.condition for judgement in decision.judgements) or "no condition"
+
+
+def _moment(text: str) -> datetime:
+    from datetime import datetime
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no moment", remedy="write it as 2026-11-23T10:00") from error
+    return moment.astimezone()

@@ -1,0 +1,32 @@
+"""Make a version the champion, by hand; the decision and its reason are recorded."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING, Any
+
+from drivetrain.cli.project import open_store
+from drivetrain.registry.registry import CHAMPION, point_alias, version
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from drivetrain.cli.screen import Screen
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("version", help="the version, such as lateness@3")
+    parser.add_argument("--reason", default="by hand", help="why; it is recorded")
+
+
+def execute(options: Namespace, screen: Screen) -> Any:
+    _, store = open_store(options)
+    chosen = version(store.ledger, options.version)
+    return point_alias(
+        store.ledger, chosen.model, CHAMPION, chosen.id, reason=options.reason, actor=getpass.getuser()
+    )
+
+
+def show(result: Any, screen: Screen) -> None:
+    before = f", after {result.previous}" if result.previous else ""
+    screen.line(f"{result.version} is the champion now{before}; a running service takes it up by itself")

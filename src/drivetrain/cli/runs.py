@@ -1,0 +1,39 @@
+"""List the runs, the newest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from drivetrain.cli.project import open_store
+from drivetrain.cli.screen import ago, duration
+from drivetrain.pipeline.engine import mark_interrupted
+from drivetrain.pipeline.run import Run, StepRun
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from drivetrain.cli.screen import Screen
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--limit", type=int, default=20, help="how many")
+
+
+def execute(options: Namespace, screen: Screen) -> Any:
+    _, store = open_store(options)
+    mark_interrupted(store)
+    runs = store.ledger.find(Run, order="-started_at", limit=options.limit)
+    return [{"run": run, "steps": store.ledger.find(StepRun, {"run": run.id})} for run in runs]
+
+
+def show(result: Any, screen: Screen) -> None:
+    if not result:
+        screen.line("Nothing has run yet. Next: `drivetrain run`")
+        return
+    rows = []
+    for found in result:
+        run, steps = found["run"], found["steps"]
+        took = duration((run.finished_at - run.started_at).total_seconds()) if run.finished_at else None
+        ran = sum(step.state == "finished" for step in steps)
+        rows.append((run.id, run.state, ago(run.started_at), took, f"{ran} of {len(steps)}", run.reason, run.commit[:8]))
+    screen.table(("run", "state", "started", "took", "steps run", "reason", "commit"), rows, right=("took",))

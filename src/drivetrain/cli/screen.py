@@ -1,0 +1,173 @@
+"""What the user sees: tables and progress on a terminal, plain text in a pipe, or JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from drivetrain.errors import DrivetrainError
+
+
+class Screen:
+    """Prints results to standard output, and progress and errors to standard error.
+
+    rich is loaded for a terminal only, so that a command in a pipe starts at once.
+    """
+
+    def __init__(self, *, json: bool = False) -> None:
+        self.is_json = json
+        self.is_terminal = sys.stdout.isatty() and not json
+        self._console: Any = None
+
+    @property
+    def console(self) -> Any:
+        """The rich console; only a terminal has one."""
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(highlight=False)
+        return self._console
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Print one line of the result."""
+        if self.is_json:
+            return
+        if self.is_terminal:
+            self.console.print(text, style=style or None, markup=False, soft_wrap=True)
+        else:
+            _print(text)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+        """Print rows under their headings; the columns named in `right` are aligned to the right."""
+        if self.is_json:
+            return
+        texts = [[_cell(value) for value in row] for row in rows]
+        if self.is_terminal:
+            from rich.box import SIMPLE_HEAD
+            from rich.table import Table
+            from rich.text import Text
+
+            table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim")
+            for name in columns:
+                table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+            for row in texts:
+                table.add_row(*(Text(value, style=_style(value)) for value in row))
+            self.console.print(table)
+            return
+        widths = [max(len(row[index]) for row in [list(columns), *texts]) for index in range(len(columns))]
+        for row in [list(columns), *texts]:
+            cells = [
+                value.rjust(width) if name in right else value.ljust(width)
+                for name, value, width in zip(columns, row, widths, strict=True)
+            ]
+            _print("  ".join(cells).rstrip())
+
+    def note(self, text: str) -> None:
+        """Say something beside the result, on standard error."""
+        if not self.is_json:
+            print(text, file=sys.stderr)
+
+    def error(self, error: DrivetrainError) -> None:
+        """Say what went wrong and what would be right."""
+        if self.is_json:
+            body = {"error": type(error).__name__, "message": error.message, "remedy": error.remedy}
+            body["place"] = str(error.place) if error.place else None
+            print(msgspec.json.encode(body).decode(), file=sys.stderr)
+            return
+        text = str(error)
+        trace = getattr(error, "traceback", "")
+        if sys.stderr.isatty():
+            from rich.console import Console
+
+            console = Console(stderr=True, highlight=False)
+            console.print(text, style="red", markup=False, soft_wrap=True)
+            if trace:
+                console.print(trace, style="dim", markup=False, soft_wrap=True)
+        else:
+            print(text + (f"\n{trace}" if trace else ""), file=sys.stderr)
+
+    def json(self, value: Any) -> None:
+        """Print a value as JSON, on one line."""
+        _print(msgspec.json.encode(value, order="sorted").decode())
+
+    @contextmanager
+    def busy(self, text: str) -> Iterator[Any]:
+        """Show a turning sign with `text` while the block runs; silent in a pipe. The block may call `.update`."""
+        if not self.is_terminal:
+            yield _Silent()
+            return
+        with self.console.status(text, spinner="dots") as status:
+            yield status
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # The reader has gone (`drivetrain run | head`): the work goes on, and there is nobody left to tell.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+
+
+class _Silent:
+    def update(self, text: str) -> None:
+        """Say nothing."""
+
+
+def ago(moment: datetime | None) -> str:
+    """Return a moment as people say it.
+
+    >>> from drivetrain.store.record import now
+    >>> ago(now())
+    'just now'
+    """
+    from drivetrain.store.record import now
+
+    if moment is None:
+        return "never"
+    seconds = (now() - moment).total_seconds()
+    for limit, size, word in ((60, 1, ""), (3600, 60, "min"), (86400, 3600, "h"), (14 * 86400, 86400, "d")):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {word} ago" if word else "just now"
+    return moment.astimezone().strftime("%Y-%m-%d")
+
+
+def duration(seconds: float) -> str:
+    """Return a stretch of time, short.
+
+    >>> duration(0.0042), duration(4.2), duration(250)
+    ('4 ms', '4.2 s', '4 min 10 s')
+    """
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+_STYLES = {
+    "finished": "green", "cached": "dim", "failed": "bold red", "interrupted": "yellow", "running": "cyan",
+    "promoted": "green", "refused": "red", "rolled_back": "yellow", "canary": "cyan", "champion": "bold green",
+    "ok": "green", "missing": "yellow", "bad": "bold red",
+}  # fmt: skip
+
+
+def _style(text: str) -> str:
+    return _STYLES.get(text, "")

@@ -1,0 +1,38 @@
+"""Answer requests with the champion of a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from drivetrain.cli.project import open_project
+from drivetrain.cli.service import chosen_service
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from drivetrain.cli.screen import Screen
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("service", nargs="?", default="", help="which service; not needed where there is only one")
+    parser.add_argument("--host", help="the address to listen on; a public one needs serve.token")
+    parser.add_argument("--port", type=int, help="the port; 8000 by default")
+    parser.add_argument("--workers", type=int, help="how many processes answer")
+    parser.add_argument("--file", help="the system's file, when it is not the project's own")
+
+
+def execute(options: Namespace, screen: Screen) -> Any:
+    from drivetrain.serving.server import serve
+
+    opened = open_project(options)
+    service = chosen_service(opened.system, options.service)
+    project = opened.project
+    host = options.host or project.get("serve.host")
+    port = options.port or project.get("serve.port")
+    workers = options.workers or project.get("serve.workers")
+    screen.note(f"{service.name} answers at http://{host}:{port}  (its page: http://{host}:{port}/docs; Ctrl-C ends it)")
+    serve(project, opened.system, service, host=host, port=port, workers=workers)
+
+
+def show(result: Any, screen: Screen) -> None:
+    screen.line("ended")

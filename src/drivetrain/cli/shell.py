@@ -1,0 +1,80 @@
+"""What all commands share: parsing, printing, and how an error ends."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import drivetrain
+from drivetrain.cli.screen import Screen
+from drivetrain.errors import DrivetrainError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from drivetrain.cli import Command
+
+_TITLES = {"build": "Build", "release": "Release", "operate": "Operate"}
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message}\n  → `{self.prog} --help` shows how it is used\n")
+
+
+def carry_out(arguments: list[str], commands: Mapping[str, Command]) -> int:
+    """Carry out one command line."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview(commands))
+        return 0
+    if arguments[0] in ("--version", "-V"):
+        print(f"drivetrain {drivetrain.__version__}")
+        return 0
+    name = arguments[0]
+    if name not in commands:
+        print(f"no command is named {name!r}\n  → {nearest(name, list(commands))}", file=sys.stderr)
+        return 2
+    module = import_module(f"drivetrain.cli.{name}")
+    parser = _Parser(
+        prog=f"drivetrain {name}", description=module.__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--profile", default="", help="use [profile.NAME] of drivetrain.toml")
+    module.arguments(parser)
+    options = parser.parse_args(arguments[1:])
+    return _executed(module, options)
+
+
+def _executed(module: Any, options: Namespace) -> int:
+    screen = Screen(json=options.json)
+    try:
+        result = module.execute(options, screen)
+    except DrivetrainError as error:
+        if options.debug:
+            raise
+        screen.error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        screen.note("interrupted; what finished is kept, and the same command goes on from there")
+        return 130
+    if options.json:
+        screen.json(result)
+    elif result is not None:
+        module.show(result, screen)
+    return getattr(module, "exit_code", lambda result: 0)(result)
+
+
+def _overview(commands: Mapping[str, Command]) -> str:
+    lines = [
+        "One file of plain functions becomes a whole machine-learning system.",
+        "",
+        "usage: drivetrain COMMAND [--json] [--help]",
+    ]
+    for group, title in _TITLES.items():
+        lines += ["", title]
+        lines += [f"  {name:<10} {command.help}" for name, command in commands.items() if command.group == group]
+    lines += ["", "Begin with `drivetrain init my-system`, then `drivetrain run` in that folder."]
+    return "\n".join(lines)

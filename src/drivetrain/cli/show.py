@@ -1,0 +1,88 @@
+"""Draw the system in the terminal or as SVG or HTML; or show one run with all of its steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drivetrain.cli.project import open_project, open_store
+from drivetrain.cli.screen import ago, duration
+from drivetrain.errors import NotFound, UsageError
+from drivetrain.pipeline.run import Metric, Run, StepRun
+from drivetrain.system.drawing import html, svg, text
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from drivetrain.cli.screen import Screen
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", default="", help="a run's id, or `latest`; without it, the system is drawn")
+    parser.add_argument("--output", metavar="FILE", help="write the drawing into a .svg or .html file")
+    parser.add_argument("--file", help="the system's file, when it is not the project's own")
+
+
+def execute(options: Namespace, screen: Screen) -> Any:
+    if options.run:
+        return _run(options)
+    opened = open_project(options)
+    system = opened.system
+    if options.output:
+        writers = {".svg": svg, ".html": html}
+        path = Path(options.output)
+        if path.suffix not in writers:
+            raise UsageError(f"{path.name} is neither .svg nor .html", remedy="choose one of the two endings")
+        path.write_text(writers[path.suffix](system), encoding="utf-8")
+        return {"written": str(path)}
+    return {
+        "system": system.name,
+        "parts": [{"name": part.name, "role": part.ROLE, "place": str(part.place)} for part in system.parts.values()],
+        "edges": system.edges(),
+        "drawing": text(system),
+    }
+
+
+def _run(options: Namespace) -> Any:
+    _, store = open_store(options)
+    recent = store.ledger.find(Run, order="-started_at", limit=200)
+    chosen = (
+        recent[0] if options.run == "latest" and recent else next((run for run in recent if run.id == options.run), None)
+    ) or store.ledger.get(Run, options.run)
+    if chosen is None:
+        raise NotFound(kind="run", name=options.run, known=[run.id for run in recent])
+    return {
+        "run": chosen,
+        "steps": store.ledger.find(StepRun, {"run": chosen.id}),
+        "metrics": store.ledger.find(Metric, {"run": chosen.id}),
+    }
+
+
+def show(result: Any, screen: Screen) -> None:
+    if "written" in result:
+        screen.line(f"wrote {result['written']}")
+    elif "drawing" in result:
+        screen.line(result["drawing"])
+    else:
+        _show_run(result["run"], result["steps"], screen)
+
+
+def _show_run(run: Run, steps: list[StepRun], screen: Screen) -> None:
+    took = f" in {duration((run.finished_at - run.started_at).total_seconds())}" if run.finished_at else ""
+    screen.line(f"{run.id} {run.state}{took}", style="bold")
+    dirty = " and uncommitted changes" if run.dirty_diff else ""
+    screen.line(f"{ago(run.started_at)}, {run.reason}, by {run.actor or '–'}, commit {run.commit[:12] or '–'}{dirty}", style="dim")
+    rows = [
+        (
+            step.step,
+            step.state,
+            duration(step.seconds) if step.state != "cached" else None,
+            next((output.rows for output in step.outputs.values() if output.rows is not None), None),
+            f"{step.peak_mib:.0f} MiB" if step.state == "finished" else None,
+            step.reason if step.state != "failed" else step.error.splitlines()[0],
+        )
+        for step in steps
+    ]
+    screen.table(("step", "state", "took", "rows", "memory", "why"), rows, right=("took", "rows", "memory"))
+    if run.error:
+        screen.line(run.error, style="red")

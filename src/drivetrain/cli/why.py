@@ -1,0 +1,107 @@
+"""Say why a step would run or not; or, for a prediction or a version, everything that stands behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from drivetrain.cli.project import open_project, open_store
+from drivetrain.cli.screen import ago, duration
+from drivetrain.pipeline.plan import make_plan, parse_settings
+from drivetrain.pipeline.why import Verdict, explain_all
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from drivetrain.cli.screen import Screen
+    from drivetrain.serving.lineage import Lineage
+
+_VERDICTS = {
+    "hit": "does not run again",
+    "miss": "will run",
+    "waits": "may run",
+    "always": "runs every time",
+}
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("what", nargs="?", default="", metavar="STEP|PREDICTION|VERSION", help="all steps by default")
+    parser.add_argument("--set", action="append", default=[], metavar="PART.SETTING=VALUE", help="as for `run`")
+    parser.add_argument("--file", help="the system's file, when it is not the project's own")
+
+
+def execute(options: Namespace, screen: Screen) -> Any:
+    if options.what.startswith("pred-") or "@" in options.what:
+        from drivetrain.registry.registry import version
+        from drivetrain.serving.lineage import explain, lineage_of
+
+        _, store = open_store(options)
+        if options.what.startswith("pred-"):
+            return explain(store, options.what)
+        return lineage_of(store, version(store.ledger, options.what))
+    opened = open_project(options)
+    plan = make_plan(opened.system, settings=parse_settings(options.set))
+    verdicts = explain_all(plan, store=opened.store, root=opened.project.root, until=options.what)
+    if not options.what:
+        return list(verdicts.values())
+    name = options.what if options.what in verdicts else opened.system.producers[options.what].name
+    return verdicts[name]
+
+
+def show(result: Any, screen: Screen) -> None:
+    if isinstance(result, list):
+        rows = [(found.step, _VERDICTS[found.verdict], "; ".join(found.reasons)) for found in result]
+        screen.table(("step", "", "why"), rows)
+    elif isinstance(result, Verdict):
+        _show_verdict(result, screen)
+    else:
+        _show_lineage(result, screen)
+
+
+def _show_verdict(found: Verdict, screen: Screen) -> None:
+    screen.line(f"{found.step} {_VERDICTS[found.verdict]}", style="bold")
+    for reason in found.reasons:
+        screen.line(f"  {reason}")
+    for diff in found.diffs:
+        screen.line()
+        for line in diff.splitlines():
+            screen.line(f"  {line}", style={"+": "green", "-": "red"}.get(line[:1], "dim"))
+    if found.last is not None:
+        screen.line()
+        screen.line(
+            f"It last ran in {found.last.run}, {ago(found.last.started_at)}, for {duration(found.last.seconds)}.", style="dim"
+        )
+
+
+def _show_lineage(found: Lineage, screen: Screen) -> None:
+    version, run = found.version, found.run
+    if found.prediction is not None:
+        answer = found.prediction
+        screen.line(f"prediction  {answer.id}", style="bold")
+        screen.line(f"            {answer.prediction} at {answer.at:%Y-%m-%d %H:%M:%S} by {answer.version} ({answer.arm})")
+        for title, values in (("request", answer.request), ("features", answer.features)):
+            if values:
+                shown = ", ".join(f"{name}={value}" for name, value in values.items())
+                screen.line(f"  {title:<9} {shown}")
+    screen.line(f"version     {version.id}", style="bold")
+    screen.line(f"            trained {ago(version.created_at)}, artifact {version.artifact.digest[:19]}…")
+    for name, value in version.metrics.items():
+        if value is not None:
+            screen.line(f"            {name} {value:.4g}")
+    for decision in found.decisions:
+        screen.line(f"gate        {decision.gate}: {decision.outcome}", style="bold")
+        for judgement in decision.judgements:
+            sign = "✓" if judgement.holds else "✗"
+            value = "–" if judgement.found is None else f"{judgement.found:.4g}"
+            screen.line(f"            {sign} {judgement.condition}: {value} {judgement.note}".rstrip())
+    screen.line("data", style="bold")
+    for name, artifact in found.datasets.items():
+        screen.line(f"            {name}: {artifact.rows:,} rows, {artifact.digest[:19]}…")
+    screen.line(f"run         {run.id}", style="bold")
+    screen.line(f"            {ago(run.started_at)}, {run.reason}, by {run.actor or 'nobody known'}")
+    dirty = " with changes that were not committed" if run.dirty_diff else ""
+    screen.line(f"            commit {run.commit[:12] or 'none'}{dirty}")
+    for step in found.steps:
+        for name, value in step.settings.items():
+            screen.line(f"            {step.step}.{name} = {value}")
+    packages = ", ".join(f"{name} {value}" for name, value in sorted(run.environment.items()))
+    screen.line(f"            {packages}", style="dim")

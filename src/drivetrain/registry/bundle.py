@@ -1,0 +1,93 @@
+"""A bundle: the project's source files as they were when a version was trained, so that it can answer for years."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from drivetrain.system.system import System, system_of
+
+if TYPE_CHECKING:
+    from drivetrain.store.store import Store
+
+_LOCK = threading.Lock()
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """The module that declares the system, and each source file of the project that it loaded, by relative path."""
+
+    module: str
+    name: str
+    files: dict[str, str]
+
+
+def pack(system: System, root: Path, store: Store) -> str:
+    """Keep the source files that the system is made of, and return the bundle's digest."""
+    files: dict[str, str] = {}
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if not file or not file.endswith(".py"):
+            continue
+        path = Path(file)
+        if not path.is_relative_to(root):
+            continue
+        inner = path.relative_to(root)
+        if "site-packages" in inner.parts or inner.parts[0].startswith("."):
+            continue
+        files[str(inner)] = path.read_text(encoding="utf-8")
+    assert system.module is not None
+    inner = Path(system.module.__file__ or "").relative_to(root).with_suffix("")
+    return store.keep_json(Bundle(module=".".join(inner.parts), name=system.name, files=files))
+
+
+def load(store: Store, digest: str) -> System:
+    """Return the system of a bundle, from its own files: what the project's folder holds by now does not matter.
+
+    The modules are imported under their own names and then let go again, so that several bundles live side by side in
+    one process.
+    """
+    with _LOCK:
+        key = (str(store.root), digest)
+        if key not in _LOADED:
+            _LOADED[key] = _load(store, digest)
+        return _LOADED[key]
+
+
+# What has been imported stays: a module's functions live as long as the process in any case.
+_LOADED: dict[tuple[str, str], System] = {}
+
+
+def _load(store: Store, digest: str) -> System:
+    bundle = store.json(digest, Bundle)
+    folder = store.root / "code" / digest[7:23]
+    for name, text in bundle.files.items():
+        path = folder / name
+        if not path.is_relative_to(folder) or ".." in path.parts:
+            raise ValueError(f"the bundle {digest} names a file outside of its folder: {name}")
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch = path.with_suffix(f".{threading.get_native_id()}")
+            scratch.write_text(text, encoding="utf-8")
+            scratch.replace(path)
+    # A file `helpers/clean.py` is imported as `helpers.clean`, and its first part is what may clash.
+    names = {Path(name).parts[0].removesuffix(".py") for name in bundle.files}
+    set_aside = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in names}
+    # A system in a folder of its own imports its neighbours by their bare names.
+    inner = folder / Path(*bundle.module.split(".")[:-1])
+    sys.path[:0] = [str(inner), str(folder)]
+    importlib.invalidate_caches()
+    try:
+        system = system_of(importlib.import_module(bundle.module.rpartition(".")[2]))
+    finally:
+        del sys.path[:2]
+        for name in list(sys.modules):
+            if name.partition(".")[0] in names:
+                del sys.modules[name]
+        sys.modules |= set_aside
+    system.name = bundle.name
+    return system

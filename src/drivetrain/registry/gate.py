@@ -1,0 +1,200 @@
+"""A gate: the conditions under which a model version is promoted, and the record of each decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from drivetrain.errors import DeclarationError
+from drivetrain.registry.registry import CHAMPION, champion_of, point_alias
+from drivetrain.registry.rollout import Rollout
+from drivetrain.registry.version import Decision, Judgement, Signature, Version
+from drivetrain.security.event import record_event
+from drivetrain.store.record import new_id, now
+from drivetrain.system.caller import caller
+from drivetrain.system.part import Job, Output, Part
+from drivetrain.training.evaluation import Condition, Evaluation
+from drivetrain.training.model import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Gate(Part, frozen=True, eq=False):
+    """The conditions that a new version must meet to be promoted: `Gate(lateness, require=[quality.auc >= 0.65])`.
+
+    Without conditions every version passes. A version that passes becomes champion at once when the model has no
+    champion yet, or when no service of it declares a canary; otherwise it gets a canary's share first.
+    """
+
+    ROLE = "gate"
+    RUNS = True
+    CACHED = False
+
+    model: Model
+    require: Sequence[Condition] = ()
+
+    def __post_init__(self) -> None:
+        place = caller()
+        msgspec.structs.force_setattr(self, "place", place)
+        msgspec.structs.force_setattr(self, "require", tuple(self.require))
+        if not isinstance(self.model, Model):
+            raise DeclarationError(
+                f"a gate guards a model, and {self.model!r} is none",
+                remedy="give it a function that is declared with @dt.model",
+                place=place,
+            )
+        for condition in self.require:
+            if not isinstance(condition, Condition):
+                raise DeclarationError(
+                    f"a gate requires conditions, and {condition!r} is none",
+                    remedy="compare a metric of an evaluation: `quality.auc >= 0.65` or `quality.auc > dt.champion`",
+                    place=place,
+                )
+
+    def needs(self, parts: Mapping[str, Part]) -> dict[str, str]:
+        wanted = [self.model.name, *(condition.evaluation for condition in self.require)]
+        # Every evaluation of the model is kept with the version, required or not.
+        wanted += [
+            name
+            for name, part in parts.items()
+            if isinstance(part, Evaluation) and self.model.name in part.parameters()
+        ]
+        return {name: name for name in dict.fromkeys(wanted)}
+
+    def outputs(self) -> dict[str, Any]:
+        return {self.name: dict}
+
+    def declared(self) -> dict[str, Any]:
+        return {"model": self.model.name, "require": [str(condition) for condition in self.require]}
+
+    def perform(self, job: Job) -> dict[str, Output]:
+        from drivetrain.registry.registration import register
+
+        ledger = job.store.ledger
+        candidate = register(self.model, job, metrics=_metrics(self, job))
+        champion = champion_of(ledger, candidate.model)
+        judgements = [self._judge(condition, candidate, champion, job) for condition in self.require]
+        passed = all(judgement.holds for judgement in judgements)
+        with ledger.transaction():
+            decision = self._decide(job, candidate, champion, judgements, passed)
+            ledger.write(decision)
+        return {self.name: Output(msgspec.to_builtins(decision), {"outcome": decision.outcome, "version": candidate.id})}
+
+    def _judge(self, condition: Condition, candidate: Version, champion: Version | None, job: Job) -> Judgement:
+        found = candidate.metrics.get(f"{condition.evaluation}.{condition.metric}")
+        text = str(condition)
+        if found is None:
+            known = sorted(name for name in candidate.metrics if name.startswith(f"{condition.evaluation}."))
+            note = f"{condition.evaluation} gave no such metric; it gave {', '.join(known) or 'none'}"
+            return Judgement(condition=text, found=None, limit=condition.limit, holds=False, note=note)
+        if not condition.against_champion:
+            assert condition.limit is not None
+            return Judgement(
+                condition=text, found=found, limit=condition.limit, holds=condition.holds(found, condition.limit)
+            )
+        if champion is None:
+            return Judgement(condition=text, found=found, limit=None, holds=True, note="there is no champion yet")
+        if champion.id == candidate.id:
+            return Judgement(condition=text, found=found, limit=found, holds=True, note="it is the champion itself")
+        from drivetrain.registry.comparison import metrics_of_champion
+
+        figures = metrics_of_champion(champion, condition.evaluation, self.model, job)
+        limit = condition.limit_from(figures[condition.metric])
+        note = f"{champion.id} on the same rows gives {figures[condition.metric]:.4g}"
+        return Judgement(condition=text, found=found, limit=limit, holds=condition.holds(found, limit), note=note)
+
+    def _decide(
+        self, job: Job, candidate: Version, champion: Version | None, judgements: list[Judgement], passed: bool
+    ) -> Decision:
+        ledger = job.store.ledger
+        services = [part for part in job.system.of_role("service") if part.model.name == self.model.name]
+        canary = next(((part, part.canary) for part in services if part.canary is not None), None)
+        if champion is not None and champion.id == candidate.id:
+            outcome = "unchanged"
+        elif not passed:
+            outcome = "refused"
+        elif champion is None or canary is None:
+            outcome = "promoted"
+        else:
+            outcome = "canary"
+        decision = Decision(
+            id=new_id("decision"),
+            gate=self.name,
+            model=candidate.model,
+            version=candidate.id,
+            champion=champion.id if champion else "",
+            run=job.run,
+            passed=passed,
+            judgements=judgements,
+            outcome=outcome,
+            at=now(),
+        )
+        evidence = {judgement.condition: judgement.found for judgement in judgements}
+        if outcome != "unchanged":
+            record_event(
+                ledger,
+                "gate.passed" if passed else "gate.refused",
+                subject=candidate.id,
+                message=f"{candidate.id} {'passed' if passed else 'did not pass'} the gate: " + _spoken(judgements),
+                evidence=evidence,
+            )
+        if outcome == "promoted":
+            point_alias(
+                ledger, candidate.model, CHAMPION, candidate.id, reason=f"it passed the gate {self.name}", actor=self.name
+            )
+        elif outcome == "canary":
+            assert canary is not None and champion is not None
+            _begin_canary(ledger, canary[0].name, canary[1].share, champion=champion, challenger=candidate)
+        return decision
+
+
+def _begin_canary(ledger: Any, service: str, share: float, *, champion: Version, challenger: Version) -> None:
+    for earlier in ledger.find(Rollout, {"service": service, "state": "canary"}):
+        if earlier.challenger == challenger.id:
+            return
+        ledger.write(
+            msgspec.structs.replace(
+                earlier, state="rolled_back", decided_at=now(), reason=f"{challenger.id} took its place"
+            )
+        )
+    ledger.write(
+        Rollout(
+            id=new_id("rollout"),
+            service=service,
+            model=challenger.model,
+            champion=champion.id,
+            challenger=challenger.id,
+            share=share,
+            state="canary",
+            started_at=now(),
+        )
+    )
+    record_event(
+        ledger,
+        "canary.started",
+        subject=challenger.id,
+        message=f"{challenger.id} answers {share:.0%} of the requests to {service}, beside {champion.id}",
+        evidence={"share": share},
+    )
+
+
+def _metrics(gate: Gate, job: Job) -> dict[str, float]:
+    return {
+        f"{need}.{metric}": value
+        for need in job.system.needs[gate.name].values()
+        for metric, value in job.artifact(need).detail.get("metrics", {}).items()
+    }
+
+
+def _spoken(judgements: list[Judgement]) -> str:
+    if not judgements:
+        return "it asks for nothing."
+    return "; ".join(
+        f"{judgement.condition} {'holds' if judgement.holds else 'does not hold'}"
+        + (f" ({judgement.found:.4g}" + (f" against {judgement.limit:.4g})" if judgement.limit is not None else ")")
+           if judgement.found is not None else f" ({judgement.note})")
+        for judgement in judgements
+    ) + "."

@@ -1,0 +1,76 @@
+"""Registration: a trained model and all that it needs to answer becomes a version, once."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from drivetrain.registry.bundle import pack
+from drivetrain.registry.version import Signature, Version
+from drivetrain.security.event import record_event
+from drivetrain.store.record import now
+from drivetrain.training.onnx import fast_build
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from drivetrain.store.artifact import Artifact
+    from drivetrain.system.part import Job
+    from drivetrain.training.model import Model
+
+
+def register(model: Model, job: Job, *, metrics: Mapping[str, float]) -> Version:
+    """Return the version of what a run trained: a new one, or the one there is already for the same keys."""
+    ledger = job.store.ledger
+    artifact = job.artifact(model.name)
+    detail = artifact.detail
+    features = detail["features"]
+    keys = [job.key(model.name), *([job.key(features)] if features else [])]
+    key = sha256(" ".join(keys).encode()).hexdigest()[:32]
+    known = ledger.find(Version, {"model": model.name, "key": key}, limit=1)
+    if known:
+        return known[0]
+    signature = msgspec.convert(detail["signature"], Signature)
+    artifact = _with_fast_build(artifact, signature, model, job)
+    code = pack(job.system, Path(job.root), job.store)
+    with ledger.transaction():
+        last = ledger.find(Version, {"model": model.name}, order="-number", limit=1)
+        number = last[0].number + 1 if last else 1
+        version = Version(
+            id=f"{model.name}@{number}",
+            model=model.name,
+            number=number,
+            system=job.system.name,
+            run=job.run,
+            key=key,
+            artifact=artifact,
+            signature=signature,
+            code=code,
+            features=features,
+            dataset=detail["dataset"],
+            side_inputs={name: job.artifact(name) for name in detail["side"]},
+            metrics=dict(metrics),
+            settings=dict(job.settings_of(model.name)),
+            reference=detail["reference"],
+            created_at=now(),
+        )
+        ledger.write(version)
+        record_event(
+            ledger, "version.registered", subject=version.id, message=f"{version.id} was trained", evidence=dict(metrics)
+        )
+    return version
+
+
+def _with_fast_build(artifact: Artifact, signature: Signature, model: Model, job: Job) -> Artifact:
+    """Return the artifact with the digest of an ONNX build of it, where one gives the same answers on real rows."""
+    sample = job.value(artifact.detail["training"]).select([column.name for column in signature.features]).head(5000)
+    built = fast_build(job.value(model.name), signature, sample)
+    if built is None:
+        return artifact
+    fast = {name: getattr(built, name) for name in ("rows", "differing_rows", "largest_difference", "reason")}
+    if built.data:
+        fast |= {"digest": job.store.artifacts.put(built.data), "format": "onnx"}
+    return msgspec.structs.replace(artifact, detail=artifact.detail | {"fast": fast})

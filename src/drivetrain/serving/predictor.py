@@ -1,0 +1,163 @@
+"""A predictor: one version in memory, ready to answer rows of requests."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from drivetrain.serving.requests import Reader, reader_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import polars as pl
+
+    from drivetrain.registry.version import Version
+    from drivetrain.serving.requests import Row
+    from drivetrain.store.artifact import Artifact
+    from drivetrain.store.store import Store
+
+_WARM_UP_ROWS = (1, 1, 64, 64)
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """What a version answered to some rows.
+
+    `predictions` are numbers or classes, a row each. `probabilities` are there for several classes, in the signature's
+    order. `features` are what the model saw, where a features function made it.
+    """
+
+    predictions: list[Any]
+    probabilities: list[list[float]] | None = None
+    features: pl.DataFrame | None = None
+
+
+class Predictor:
+    """One version, with its model, features function and side inputs loaded.
+
+    `one_s` and `row_s` tell how long a batch takes: a fixed part, and what each further row adds.
+    """
+
+    def __init__(self, version: Version, reader: Reader, build: str, model: Any, features: Any) -> None:
+        self.version, self.reader, self.build = version, reader, build
+        self._model, self._features = model, features
+        self._signature = version.signature
+        self.classes = version.signature.classes
+        self._takes_rows = build == "onnx" and features is None
+        self._is_request = [column.name for column in version.signature.features] == reader.names
+        self._places = (
+            [reader.names.index(column.name) for column in version.signature.features] if self._takes_rows else []
+        )
+        self.one_s = self.row_s = 0.0
+
+    @classmethod
+    def load(cls, store: Store, version: Version, *, side: Mapping[str, Artifact] | None = None) -> Predictor:
+        """Return a version ready to answer; `side` gives newer tables for its side inputs.
+
+        Raises:
+            DrivetrainError: its artifacts or its code cannot be read.
+        """
+        reader = reader_for(version.signature)
+        build, model = load_model(store, version)
+        features = None
+        if version.features:
+            from drivetrain.serving.enrichment import Enrichment
+
+            features = Enrichment.load(store, version, reader, side or version.side_inputs)
+        predictor = cls(version, reader, build, model, features)
+        predictor.measure()
+        return predictor
+
+    def answer(self, rows: Sequence[Row]) -> Answers:
+        """Return the answers to rows of request values, in their order.
+
+        Raises:
+            ValueError: the model gave no finite number for a row.
+        """
+        features = None
+        if self._takes_rows:
+            scores = self._model.scores(rows if self._is_request else _picked(rows, self._places))
+        else:
+            frame = self._features.frame(rows) if self._features else _frame(self.reader, rows, self._signature)
+            features = frame if self._features else None
+            if self.build == "onnx":
+                scores = self._model.scores(frame.rows())
+            else:
+                from drivetrain.training.predict import predictions
+
+                scores = np.asarray(predictions(self._model, frame, self._signature))
+        if len(scores) != len(rows):
+            raise ValueError(f"{self.version.id} gave {len(scores)} predictions for {len(rows)} rows")
+        return self._told(scores, features)
+
+    def _told(self, scores: np.ndarray[Any, Any], features: pl.DataFrame | None) -> Answers:
+        if not np.isfinite(scores).all():
+            raise ValueError(f"{self.version.id} gave no finite number for a row")
+        if self._signature.task == "multiclass":
+            best = scores.argmax(axis=1).tolist()
+            return Answers([self.classes[place] for place in best], scores.tolist(), features)
+        if scores.ndim == 2:
+            scores = scores[:, 1]
+        return Answers(scores.tolist(), None, features)
+
+    def example(self) -> Row:
+        """Return a row of the examples in the signature."""
+        return tuple(
+            example_of(column, kind)
+            for column, kind in zip(self.reader.columns, self.reader.types, strict=True)
+        )
+
+    def measure(self) -> None:
+        """Answer the signature's example a few times, so that the first client does not pay for it, and time it."""
+        row = self.example()
+        taken = {}
+        for count in _WARM_UP_ROWS:
+            started = perf_counter()
+            self.answer([row] * count)
+            taken[count] = perf_counter() - started
+        self.row_s = max(0.0, (taken[64] - taken[1]) / 63)
+        self.one_s = max(0.0, taken[1] - self.row_s)
+
+
+def load_model(store: Store, version: Version) -> tuple[str, Any]:
+    """Return the form that answers for a version, `onnx` or that of its artifact, and the model."""
+    fast = version.artifact.detail.get("fast", {})
+    digest = fast.get("digest") or (version.artifact.digest if version.artifact.format == "onnx" else "")
+    if digest and not fast.get("differing_rows"):
+        from drivetrain.errors import MissingExtra
+        from drivetrain.serving.onnx import OnnxModel
+
+        try:
+            return "onnx", OnnxModel(store.artifacts.path(digest), version.signature)
+        except MissingExtra:
+            if version.artifact.format == "onnx":
+                raise
+    return version.artifact.format, store.value(version.artifact)
+
+
+def example_of(column: Any, kind: Any) -> Any:
+    """Return a column's example as a value of its type, or a plain one of that type where it has none."""
+    if column.example is not None:
+        try:
+            return msgspec.convert(column.example, kind, strict=False)
+        except msgspec.ValidationError:
+            pass
+    if column.nullable:
+        return None
+    plain: dict[str, Any] = {"bool": False, "int": 0, "float": 0.0, "str": ""}
+    if column.kind in plain:
+        return plain[column.kind]
+    return msgspec.convert("2026-01-01" if column.kind == "date" else "2026-01-01T00:00:00", kind, strict=False)
+
+
+def _picked(rows: Sequence[Row], places: list[int]) -> list[Row]:
+    return [tuple([row[place] for place in places]) for row in rows]
+
+
+def _frame(reader: Reader, rows: Sequence[Row], signature: Any) -> pl.DataFrame:
+    from drivetrain.serving.enrichment import frame_of
+
+    return frame_of(reader.columns, rows).select([column.name for column in signature.features])

@@ -1,0 +1,252 @@
+"""What a client sends, read and checked against a version's signature."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from json import JSONDecodeError, JSONDecoder
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import astuple
+
+from drivetrain.errors import RequestError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from drivetrain.data.schema import Column
+    from drivetrain.registry.version import Signature
+
+# More than these are not told of one request.
+MAX_PROBLEMS = 20
+MAX_DEPTH = 64
+_FLOAT32_LIMIT = 3.4028235e38
+_INTEGERS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64, "UInt8": -8, "UInt16": -16, "UInt32": -32, "UInt64": -64}
+
+Row = tuple[Any, ...]
+
+
+class Reader:
+    """Reads the body of a prediction request into rows; compiled once for a version.
+
+    A row is a tuple with a value for each column of `columns`; what a client left out of a nullable column is None.
+    `optional` are columns that may be absent although they are not nullable, such as the key.
+    """
+
+    def __init__(self, columns: Sequence[Column], *, optional: frozenset[str] = frozenset()) -> None:
+        self.columns = list(columns)
+        self.names = [column.name for column in columns]
+        self.types = [type_of(column) for column in columns]
+        self.may_lack = [column.nullable or column.name in optional for column in columns]
+        # A field's own name need not be an identifier, so the struct has names of ours and the client's as renames.
+        fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
+            (f"f{place}", kind | None | UnsetType, UNSET) if may_lack else (f"f{place}", kind)
+            for place, (kind, may_lack) in enumerate(zip(self.types, self.may_lack, strict=True))
+        ]
+        struct = msgspec.defstruct(
+            "Request",
+            fields,
+            rename={f"f{place}": name for place, name in enumerate(self.names)},
+            forbid_unknown_fields=True,
+            kw_only=True,
+            gc=False,
+        )
+        self._one = msgspec.json.Decoder(struct).decode
+        self._many = msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]
+        self._raw = msgspec.json.Decoder(list[msgspec.Raw]).decode
+        self._width = len(self.names)
+
+    def one(self, body: bytes) -> Row:
+        """Return the row of a body that is one object.
+
+        Raises:
+            RequestError: 400 where it is no JSON, 422 where it does not fit; all problems are named.
+        """
+        try:
+            row: Row = astuple(self._one(body))
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            raise self.explain(body) from None
+        absent = row.count(UNSET)
+        # A name that stands twice has one key too many. Nearly everyone writes no space before the colon; where
+        # someone does, the count is off and the slow way finds that all is well.
+        if body.count(b'":') + absent != self._width:
+            self._refuse_duplicates(body)
+        return tuple([None if value is UNSET else value for value in row]) if absent else row
+
+    def many(self, body: bytes, *, limit: int) -> tuple[list[Row], list[msgspec.Raw]]:
+        """Return the rows of a body that is an array of objects, and the text of each.
+
+        Raises:
+            RequestError: as for `one`; 413 where there are more than `limit`.
+        """
+        try:
+            structs = self._many(body)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            raise self.explain(body, limit=limit) from None
+        if len(structs) > limit:
+            raise too_many_rows(len(structs), limit)
+        rows: list[Row] = [astuple(struct) for struct in structs]
+        absent = sum(row.count(UNSET) for row in rows)
+        if body.count(b'":') + absent != self._width * len(rows):
+            self._refuse_duplicates(body)
+        if absent:
+            rows = [tuple([None if value is UNSET else value for value in row]) for row in rows]
+        return rows, self._raw(body)
+
+    def explain(self, body: bytes, *, limit: int | None = None) -> RequestError:
+        """Return what is wrong with a body that could not be read: every field of every row, up to twenty."""
+        value = parse(body)
+        rows = value if isinstance(value, list) else [value]
+        if limit is not None and len(rows) > limit:
+            return too_many_rows(len(rows), limit)
+        problems: list[dict[str, Any]] = []
+        for number, row in enumerate(rows):
+            for problem in self._problems(row):
+                problems.append({"row": number, **problem})
+                if len(problems) == MAX_PROBLEMS:
+                    return _unfit(problems, more=True)
+        if not problems:
+            return RequestError(status=400, message="the body cannot be read as JSON")
+        return _unfit(problems)
+
+    def _problems(self, row: Any) -> Iterator[dict[str, Any]]:
+        if not isinstance(row, dict):
+            yield {"field": None, "found": _shown(row), "wanted": "an object with a value for each field"}
+            return
+        for name, kind, may_lack, column in zip(self.names, self.types, self.may_lack, self.columns, strict=True):
+            if name not in row:
+                if not may_lack:
+                    yield {"field": name, "found": "nothing", "wanted": wanted(column)}
+                continue
+            value = row[name]
+            if value is None and may_lack:
+                continue
+            try:
+                msgspec.convert(value, kind)
+            except (msgspec.ValidationError, OverflowError) as error:
+                yield {"field": name, "found": _shown(value), "wanted": wanted(column, str(error))}
+        for name in row:
+            if name not in self.names:
+                yield {"field": name, "found": "an unknown field", "wanted": nearest(name, self.names)}
+
+    def _refuse_duplicates(self, body: bytes) -> None:
+        parse(body)
+
+
+def reader_for(signature: Signature) -> Reader:
+    """Return the reader of a version's requests; the key may be left out, and the server makes one up."""
+    key = signature.roles.key
+    return Reader(signature.request, optional=frozenset([key] if key else []))
+
+
+def type_of(column: Column) -> Any:
+    """Return the type that msgspec checks a column's values against."""
+    if column.kind == "int":
+        bits = _INTEGERS.get(column.dtype, 64)
+        # msgspec compares within 64 signed bits.
+        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if bits > 0 else (0, min((1 << -bits) - 1, (1 << 63) - 1))
+        return Annotated[int, Meta(ge=low, le=high)]
+    if column.kind == "float":
+        narrow = Annotated[float, Meta(ge=-_FLOAT32_LIMIT, le=_FLOAT32_LIMIT)]
+        return narrow if column.dtype == "Float32" else float
+    if column.kind == "datetime":
+        return Annotated[datetime, Meta(tz="time_zone=" in column.dtype and "time_zone=None" not in column.dtype)]
+    kinds: dict[str, Any] = {"bool": bool, "str": str, "date": date}
+    return kinds.get(column.kind, Any)
+
+
+def wanted(column: Column, reason: str = "") -> str:
+    """Return what a column takes, in words."""
+    words = {
+        "bool": "true or false",
+        "int": "a whole number",
+        "float": "a number",
+        "str": "a text",
+        "date": "a date such as 2026-01-31",
+        "datetime": "a time such as 2026-01-31T09:30:00",
+    }.get(column.kind, "a value")
+    if column.kind == "datetime" and "no timezone" in reason:
+        words += ", without an offset"
+    elif column.kind == "datetime" and "timezone component" in reason:
+        words += "Z, with its offset"
+    elif "<=" in reason or ">=" in reason:
+        words += f" that fits {column.dtype}"
+    return words + (", or null" if column.nullable else "")
+
+
+def parse(body: bytes) -> Any:
+    """Return a body as JSON, by the strictest reading.
+
+    Raises:
+        RequestError: it is no JSON, is nested too deeply, or has a name twice in one object.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise RequestError(status=400, message=f"the body is not UTF-8 (byte {error.start})") from None
+    try:
+        value = _STRICT.decode(text)
+        msgspec.json.encode(value)  # a lone surrogate cannot be written again
+    except JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise RequestError(status=400, message=f"the body is not JSON: {error.msg} ({where})") from None
+    except UnicodeEncodeError:
+        raise RequestError(status=400, message="the body is not JSON: half of a surrogate pair stands alone") from None
+    except RecursionError:
+        raise RequestError(status=400, message=f"the body is nested more than {MAX_DEPTH} deep") from None
+    except OverflowError:  # an integer beyond 64 bits can be read and not be written
+        return value
+    except ValueError as error:
+        raise RequestError(status=400, message=f"the body is not JSON: {error}") from None
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RequestError(
+            status=422,
+            message=f"the field {twice!r} stands twice in one object",
+            problems=[{"row": None, "field": twice, "found": "two values", "wanted": "one"}],
+        )
+    return row
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number; send null")
+
+
+def _integer(text: str) -> int | float:
+    # Python refuses very long integers, and reading them takes time that grows with the square of the length.
+    return int(text) if len(text) < 400 else float("inf")
+
+
+_STRICT = JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
+
+
+def too_many_rows(rows: int, limit: int) -> RequestError:
+    """Return the error for a request of too many rows."""
+    return RequestError(status=413, message=f"the request has {rows:,} rows; at most {limit:,} are answered at once")
+
+
+def _unfit(problems: list[dict[str, Any]], *, more: bool = False) -> RequestError:
+    count = f"{len(problems)}{' or more' if more else ''}"
+    message = f"{count} value{'s do' if len(problems) > 1 else ' does'} not fit the model's signature"
+    return RequestError(status=422, message=message, problems=problems)
+
+
+def _shown(value: Any) -> str:
+    """Return a value in words, short enough for a message."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "an array"
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return "a number out of range"
+    text = msgspec.json.encode(value).decode() if not isinstance(value, int) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

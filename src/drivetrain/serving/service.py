@@ -1,0 +1,79 @@
+"""A service: how a model answers requests, and how a challenger earns its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+
+from drivetrain.errors import BadSetting, DeclarationError
+from drivetrain.system.caller import caller
+from drivetrain.system.part import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Canary(msgspec.Struct, frozen=True, kw_only=True):
+    """How a challenger is tried: the share of the entities it answers, and when it is promoted or rolled back.
+
+    Both arms are compared by `metric` over the predictions whose label has arrived. With `at_least` labels in each arm,
+    the challenger is promoted when it is better with `confidence`, and rolled back when it is worse with the same. If
+    `within` (such as `"14d"`, in the time of the data) has passed without either, the figure that is better decides.
+
+    >>> Canary(share=0.2).share
+    0.2
+    """
+
+    share: float = 0.1
+    metric: str = ""
+    at_least: int = 500
+    confidence: float = 0.95
+    within: str = "14d"
+
+
+class Service(Part, frozen=True, eq=False):
+    """A model's versions behind one address: `Service(lateness, canary=Canary(share=0.1))`.
+
+    Up to `max_batch` rows that arrive together are answered as one batch; a lone request never waits for others. A
+    request may have `max_rows` rows and `max_body_bytes` bytes, and is given up after `timeout_s`.
+    """
+
+    ROLE: ClassVar[str] = "service"
+
+    model: Any
+    canary: Canary | None = None
+    max_batch: int = 256
+    max_rows: int = 10_000
+    max_body_bytes: int = 16 << 20
+    timeout_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "place", caller())
+
+    def refers(self) -> tuple[Part, ...]:
+        return (self.model,)
+
+    def check(self, parts: Mapping[str, Part]) -> None:
+        if getattr(self.model, "ROLE", "") != "model":
+            raise DeclarationError(
+                f"the service {self.name!r} is given {type(self.model).__name__}, which is no model",
+                remedy="give it a function that bears @dt.model",
+                place=self.place,
+            )
+        share = self.canary.share if self.canary else 0.5
+        limits = {
+            "canary share": (share, 0 < share < 1, "a number above 0 and below 1"),
+            "max_batch": (self.max_batch, self.max_batch >= 1, "1 or more"),
+            "max_rows": (self.max_rows, self.max_rows >= 1, "1 or more"),
+            "max_body_bytes": (self.max_body_bytes, self.max_body_bytes >= 1024, "1024 or more"),
+            "timeout_s": (self.timeout_s, self.timeout_s > 0, "above 0"),
+        }
+        for setting, (found, is_right, right) in limits.items():
+            if not is_right:
+                raise BadSetting(
+                    setting=f"{self.name}.{setting}", found=repr(found), right=f"it must be {right}", place=self.place
+                )
+
+    def declared(self) -> dict[str, Any]:
+        return {"model": self.model.name}
