@@ -1,6 +1,6 @@
 # Everything a newcomer or CI types. Needs Python 3.11 to 3.13 and make; uses uv where it is there, pip where not.
 #
-#   make demo ARGS=--exit      PYTHON=python3.12 make test      make test EXTRAS=sklearn,torch
+#   make demo ARGS=--exit      PYTHON=python3.12 make test      make test EXTRAS=sklearn,torch VENV=.venv-torch
 
 VENV   ?= .venv
 # Without xgboost and torch, which are 0.7 and several GB: their tests skip, and say why.
@@ -29,10 +29,10 @@ DOCS := $(VENV)/.installed-docs
 
 $(RUN)/python:
 	@set -e; \
-	for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
 	  if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
-	if [ -n "$(UV)" ]; then uv venv --quiet --seed --python "$${found:-3.13}" "$(VENV)"; \
+	if [ -n "$(UV)" ]; then uv venv --quiet --seed --python "$${found:-$(or $(PYTHON),3.13)}" "$(VENV)"; \
 	elif [ -n "$$found" ]; then $$found -m venv "$(VENV)" && "$(RUN)/python" -m pip install --quiet --upgrade "pip>=25.1"; \
 	else echo "make: needs Python 3.11, 3.12 or 3.13, and found none; name one with PYTHON=..." >&2; exit 1; fi
 

@@ -40,7 +40,7 @@ DURATION_S = 5
 READY_S = 60.0
 
 SKLEARN = ["scikit-learn", "numpy", "skops"]
-ONNX = ["onnxruntime", "onnx", "skl2onnx"]
+ONNX = ["onnxruntime", "onnx", "skl2onnx", "protobuf<7"]  # see the extra `onnx` in pyproject.toml
 FASTAPI = ("fastapi", ["fastapi", "uvicorn[standard]", *SKLEARN])
 GRANIAN = ("granian", ["granian", "uvloop", *ONNX, *SKLEARN])
 

@@ -54,6 +54,7 @@ LONG = 400
 LONG_MODULES: dict[str, str] = {}
 """Modules above `LONG` lines, as `stage/file.py`, each with the reason why it reads better whole."""
 
+# A file of cli/ bears the name of its command, and one of them lists models.
 NAMELESS = {"utils", "util", "helpers", "common", "manager", "managers", "models", "misc"}
 
 
@@ -215,7 +216,9 @@ def test_a_long_module_says_why() -> None:
 
 
 def test_every_module_has_a_name_of_its_own() -> None:
-    nameless = [dotted(file) for file in modules() if NAMELESS & set(dotted(file).split("."))]
+    named = [dotted(file) for file in modules() if file != SOURCE / "cli" / "models.py"]
+
+    nameless = [name for name in named if NAMELESS & set(name.split("."))]
 
     assert not nameless, f"a thing without a name has not been understood yet: {nameless}"
 

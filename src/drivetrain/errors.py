@@ -3,6 +3,7 @@
     DrivetrainError
     ├── DeclarationError        the user's file declares something that cannot hold
     │   ├── UnknownName
+    │   │   └── UnknownMetric   also an AttributeError
     │   ├── DuplicateName
     │   ├── Cycle
     │   ├── MissingAnnotation
@@ -14,7 +15,10 @@
     ├── StoreError              what should be kept cannot be written or read
     │   ├── CorruptArtifact
     │   ├── StoreUnavailable    trying again may help
-    │   └── NoCodec
+    │   ├── NoCodec
+    │   ├── Unkeepable
+    │   ├── WrongForm
+    │   └── UnsafePickle        a warning as well
     ├── StepFailed              a step of a run raised
     │   ├── CheckFailed
     │   └── FeatureSkew
@@ -100,6 +104,15 @@ class UnknownName(DeclarationError):
         super().__init__(f"no {kind} is named {name!r}", remedy=nearest(name, known), place=place)
         self.kind, self.name, self.known = kind, name, tuple(known)
         self.facts = {"kind": kind, "name": name, "known": self.known, "place": place}
+
+
+class UnknownMetric(UnknownName, AttributeError):
+    """An evaluation gives no such metric. It is an AttributeError too, so that `hasattr` has an answer."""
+
+    def __init__(self, *, evaluation: str, metric: str, known: Collection[str], place: Place | None = None) -> None:
+        super().__init__(kind=f"metric of {evaluation!r}", name=metric, known=known, place=place)
+        self.evaluation, self.metric = evaluation, metric
+        self.facts = {"evaluation": evaluation, "metric": metric, "known": self.known, "place": place}
 
 
 class DuplicateName(DeclarationError):
@@ -202,6 +215,43 @@ class NoCodec(StoreError):
         )
         self.type_name, self.part = type_name, part
         self.facts = {"type_name": type_name, "part": part, "place": place}
+
+
+class Unkeepable(StoreError):
+    """A value holds something that its form on disk cannot hold; `where` is the way to it."""
+
+    def __init__(
+        self, *, found: str, right: str, where: str = "", part: str = "", place: Place | None = None
+    ) -> None:
+        what = f"what {part!r} returns" if part else "the value"
+        super().__init__(f"{what} cannot be kept: {f'{where} is ' if where else ''}{found}", remedy=right, place=place)
+        self.found, self.right, self.where, self.part = found, right, where, part
+        self.facts = {"found": found, "right": right, "where": where, "part": part, "place": place}
+
+
+class WrongForm(StoreError):
+    """An artifact is asked for as a type that its form on disk does not give."""
+
+    def __init__(self, *, format: str, wanted: str) -> None:
+        super().__init__(
+            f"an artifact that is kept as {format} cannot be handed in as {wanted}",
+            remedy="annotate the parameter with the type that the step before it returns",
+        )
+        self.format, self.wanted = format, wanted
+        self.facts = {"format": format, "wanted": wanted}
+
+
+class UnsafePickle(StoreError, UserWarning):
+    """A pickle is written or read, which can run any code; warned of each time."""
+
+    def __init__(self, *, type_name: str, does: str) -> None:
+        super().__init__(
+            f"a pickle of {type_name} is {does}: reading it can run any code, and another version of a library may "
+            "read it wrongly or not at all",
+            remedy="return a frame, array, dict, dataclass or supported model, and take out `allow_pickle`",
+        )
+        self.type_name, self.does = type_name, does
+        self.facts = {"type_name": type_name, "does": does}
 
 
 class StepFailed(DrivetrainError):

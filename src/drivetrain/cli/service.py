@@ -25,3 +25,13 @@ def chosen_service(system: System, name: str) -> Service:
     if len(services) > 1:
         raise UsageError("there are several services", remedy=f"name one of {', '.join(services)}")
     return next(iter(services.values()))
+
+
+def chosen_model(system: System) -> str:
+    """Return the name of the only model of a system."""
+    models = [part.name for part in system.of_role("model")]
+    if len(models) != 1:
+        raise UsageError(
+            f"the system {system.name!r} has {len(models)} models", remedy="name a version: --version MODEL@champion"
+        )
+    return models[0]

@@ -88,6 +88,14 @@ class CodeReader:
             elif is_plain(value):
                 owner = user.__module__ if user else ""
                 code.ingredients[f"constant.{owner}.{name}"] = _plain_digest(value)
+            elif isinstance(value, (set, frozenset)):
+                # The order of a set is another one in each process.
+                items = sorted(value, key=repr)
+                stack.extend((item, f"{name}[{index}]", user) for index, item in enumerate(items))
+            elif isinstance(value, (list, tuple)):
+                stack.extend((item, f"{name}[{index}]", user) for index, item in enumerate(value))
+            elif isinstance(value, dict):
+                stack.extend((item, f"{name}[{key!r}]", user) for key, item in value.items())
             elif isinstance(value, BuiltinFunctionType):
                 self._package(value.__module__ or "builtins", code)
             else:

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import msgspec
 
-from drivetrain.data.schema import Column, Roles
 from drivetrain.store.artifact import Artifact
 from drivetrain.store.record import Record
-
-Task = Literal["binary", "multiclass", "regression"]
-
-
-class Signature(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes into a model and what comes out.
-
-    `request` are the columns that a client sends, `features` those that the model sees, in order. For `binary` the
-    prediction is the probability of `classes[1]`.
-    """
-
-    task: Task
-    label: str
-    classes: list[Any] = []
-    request: list[Column]
-    features: list[Column]
-    roles: Roles
+from drivetrain.training.signature import Signature as Signature
+from drivetrain.training.signature import Task as Task
 
 
 class Version(Record, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ class Event(Record, frozen=True, kw_only=True):
     """
 
     TABLE: ClassVar[str] = "event"
-    INDEXES: ClassVar[tuple[tuple[str, ...], ...]] = (("kind",), ("subject",))
+    INDEXES: ClassVar[tuple[tuple[str, ...], ...]] = (("number",), ("kind", "number"), ("subject",))
 
     id: str
     at: datetime

@@ -40,17 +40,39 @@ class Enrichment:
 
     def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
         """Return the feature columns of some rows, in their order."""
-        if self._key is not None:
-            rows = self._keyed(rows, self._key)
+        if self._key is None:
+            return self._compute(rows)
+        rows = self._keyed(rows, self._key)
+        seen: dict[Any, int] = {}
+        # Within one call a key stands once, as in training: the second row of a key goes into a second call.
+        turns = []
+        for row in rows:
+            turns.append(seen.setdefault(row[self._key], 0))
+            seen[row[self._key]] += 1
+        last = max(turns)
+        if last == 0:
+            return self._compute(rows)
+        parts, order = [], []
+        for turn in range(last + 1):
+            places = [place for place, its in enumerate(turns) if its == turn]
+            parts.append(self._compute([rows[place] for place in places]))
+            order += places
+        back = sorted(range(len(order)), key=order.__getitem__)
+        return pl.concat(parts)[back]
+
+    def _compute(self, rows: Sequence[Row]) -> pl.DataFrame:
         return compute(self._part, frame_of(self._reader.columns, rows), self._side).select(self._names)
 
     def _keyed(self, rows: Sequence[Row], place: int) -> Sequence[Row]:
-        """Return the rows with a key each: rows are told apart by it, so a missing or repeated one is replaced."""
-        keys = [row[place] for row in rows]
-        if None not in keys and len(set(keys)) == len(keys):
+        """Return the rows with a key each, made up where the client sent none."""
+        if all(row[place] is not None for row in rows):
             return rows
-        made: list[Any] = [f"row-{number}" if self._is_text else -1 - number for number in range(len(rows))]
-        return [(*row[:place], key, *row[place + 1 :]) for row, key in zip(rows, made, strict=True)]
+        return [
+            row
+            if row[place] is not None
+            else (*row[:place], f"unnamed-{number}" if self._is_text else -1 - number, *row[place + 1 :])
+            for number, row in enumerate(rows)
+        ]
 
 
 def frame_of(columns: Sequence[Column], rows: Sequence[Row]) -> pl.DataFrame:

@@ -112,7 +112,7 @@ class Reader:
 
     def _problems(self, row: Any) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
-            yield {"field": None, "found": _shown(row), "wanted": "an object with a value for each field"}
+            yield {"field": None, "found": shown(row), "wanted": "an object with a value for each field"}
             return
         for name, kind, may_lack, column in zip(self.names, self.types, self.may_lack, self.columns, strict=True):
             if name not in row:
@@ -125,7 +125,7 @@ class Reader:
             try:
                 msgspec.convert(value, kind)
             except (msgspec.ValidationError, OverflowError) as error:
-                yield {"field": name, "found": _shown(value), "wanted": wanted(column, str(error))}
+                yield {"field": name, "found": shown(value), "wanted": wanted(column, str(error))}
         for name in row:
             if name not in self.names:
                 yield {"field": name, "found": "an unknown field", "wanted": nearest(name, self.names)}
@@ -238,7 +238,7 @@ def _unfit(problems: list[dict[str, Any]], *, more: bool = False) -> RequestErro
     return RequestError(status=422, message=message, problems=problems)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value in words, short enough for a message."""
     if value is None:
         return "null"

@@ -1,8 +1,8 @@
 """JSON that gives back what was put in: msgspec's, plus the numbers that JSON itself has no word for.
 
-A number that is not finite is written as `{"$float": "NaN"}`, `{"$float": "Infinity"}` or `{"$float": "-Infinity"}`, where
-most writers put `null` or something that is not JSON. The keys of a dict come out in alphabetical order, so that equal
-values give equal bytes.
+A number that is not finite is written as `{"$float": "NaN"}`, `{"$float": "Infinity"}` or `{"$float": "-Infinity"}`,
+where most writers put `null` or something that is not JSON. The keys of a dict come out in alphabetical order, so that
+equal values give equal bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Plain values as JSON, text and bytes: what the standard library and msgspec know."""
+"""Plain values as JSON: dicts, lists, dataclasses, TypedDicts, Structs and what msgspec knows beside them.
+
+Without an annotation a value comes back as JSON's own kinds: a tuple or set as a list, a moment as text, a dict's keys
+as text, a dataclass as a dict. With the consumer's annotation it comes back as it was.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,9 @@ from uuid import UUID
 
 import msgspec
 
-from drivetrain.store.codecs.codec import Written
+from drivetrain.errors import Unkeepable, WrongForm
+from drivetrain.store import exact
+from drivetrain.store.codecs.codec import Written, plain_form
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,9 +29,9 @@ _PLAIN = (
 
 
 class JSONCodec:
-    """Keeps str as text, bytes as they are, and all else that JSON can hold."""
+    """Keeps whatever JSON can hold, numbers that are not finite included; see `store.exact`."""
 
-    formats = frozenset({"json", "text", "bytes", "html", "png"})
+    formats = frozenset({"json"})
     shares = False
 
     def keeps(self, kind: Any) -> bool:
@@ -38,22 +44,24 @@ class JSONCodec:
         return issubclass(origin, (*_PLAIN, msgspec.Struct)) or is_dataclass(origin) or is_typeddict(origin)
 
     def write(self, value: Any, path: Path) -> Written:
-        if isinstance(value, bytes):
-            path.write_bytes(value)
-            return Written("bytes")
-        if isinstance(value, str):
-            path.write_text(value, encoding="utf-8", newline="")
-            return Written("text")
-        path.write_bytes(msgspec.json.encode(value, order="deterministic"))
+        try:
+            data = exact.encode(value)
+        except exact.NotExact as error:
+            raise Unkeepable(
+                where=error.where,
+                found=error.found,
+                right="give frames, arrays and models each a step (or an output) of their own, and keep numbers, text, "
+                "lists and dicts here; `.tolist()` makes a list of an array",
+            ) from error
+        path.write_bytes(data)
         return Written("json", len(value) if isinstance(value, list) else None)
 
     def read(self, path: Path, form: Any) -> Any:
-        data = path.read_bytes()
-        if form is bytes:
-            return data
-        if form is str:
-            return data.decode()
-        return msgspec.json.decode(data, type=Any if form is None else form)
+        try:
+            return exact.decode(path.read_bytes(), Any if form is None else form)
+        except msgspec.ValidationError as error:
+            wanted = getattr(plain_form(form), "__qualname__", str(form))
+            raise WrongForm(format=f"json (where {error})", wanted=wanted) from error
 
 
 CODEC = JSONCodec()

@@ -1,0 +1,109 @@
+"""Check the machine, the project and the store, and say what to do where something is not right."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from drivetrain.errors import DrivetrainError
+from drivetrain.pipeline.run import Run
+from drivetrain.security.event import Event, broken_link
+from drivetrain.store.store import Store
+from drivetrain.system.load import load_system
+from drivetrain.system.settings import SETTINGS, find_project
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from drivetrain.cli.screen import Screen
+    from drivetrain.system.settings import Project
+
+ENOUGH_BYTES = 1 << 30
+_EXTRAS = {"sklearn": "sklearn", "skops": "sklearn", "onnxruntime": "onnx", "skl2onnx": "onnx", "pandas": "pandas"}
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at."""
+
+    what: str
+    state: Literal["ok", "missing", "bad"]
+    found: str
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--file", help="the system's file, when it is not the project's own")
+
+
+def execute(options: Namespace, screen: Screen) -> Any:
+    findings = [Finding(what="python", state="ok", found=".".join(map(str, sys.version_info[:3])))]
+    findings += [
+        Finding(what=name, state="ok", found="installed")
+        if find_spec(name) is not None
+        else Finding(what=name, state="missing", found=f'optional: pip install "drivetrain[{extra}]"')
+        for name, extra in _EXTRAS.items()
+    ]
+    project = find_project(profile=options.profile)
+    findings += _project(project)
+    findings += _store(project)
+    for setting in ("serve.port", "console.port"):
+        findings.append(_port(setting, project))
+    settings = {setting.name: {"value": project.get(setting.name), "help": setting.help} for setting in SETTINGS}
+    return {"findings": findings, "settings": settings}
+
+
+def show(result: Any, screen: Screen) -> None:
+    screen.table(("what", "state", "found"), [(item.what, item.state, item.found) for item in result["findings"]])
+    screen.line()
+    hidden = {name for name in result["settings"] if name.endswith(".token")}
+    rows = [
+        (name, "(set)" if name in hidden and body["value"] else str(body["value"]), body["help"])
+        for name, body in result["settings"].items()
+    ]
+    screen.table(("setting", "value", "what it does"), rows)
+
+
+def exit_code(result: Any) -> int:
+    """Return 1 where something is bad."""
+    return int(any(item.state == "bad" for item in result["findings"]))
+
+
+def _project(project: Project) -> list[Finding]:
+    try:
+        system = load_system(project.system_path, name=project.get("system.name"))
+    except DrivetrainError as error:
+        return [Finding(what="system", state="bad", found=str(error))]
+    return [Finding(what="system", state="ok", found=f"{system.name}: {len(system.parts)} parts in {project.system_path.name}")]
+
+
+def _store(project: Project) -> list[Finding]:
+    try:
+        store = Store.open(project.store_path)
+        runs = len(store.ledger.find(Run))
+        broken = broken_link(store.ledger.find(Event, order="number"))
+        store.close()
+    except DrivetrainError as error:
+        return [Finding(what="store", state="bad", found=str(error))]
+    free = shutil.disk_usage(project.store_path).free
+    return [
+        Finding(what="store", state="ok", found=f"{project.store_path}: {runs} runs"),
+        Finding(
+            what="disk", state="ok" if free > ENOUGH_BYTES else "bad", found=f"{free / (1 << 30):.1f} GiB free for the store"
+        ),
+        Finding(
+            what="audit log",
+            state="ok" if broken is None else "bad",
+            found="the chain holds" if broken is None else f"event {broken.number} was changed or the one before it is gone",
+        ),
+    ]
+
+
+def _port(setting: str, project: Project) -> Finding:
+    port = project.get(setting)
+    with socket.socket() as probe:
+        in_use = probe.connect_ex(("127.0.0.1", port)) == 0
+    return Finding(what=setting, state="ok", found=f"{port} is {'in use' if in_use else 'free'}")

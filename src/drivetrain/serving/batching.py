@@ -1,0 +1,291 @@
+"""Micro-batches: rows that arrive together are answered together, and each client still gets an answer of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, perf_counter_ns, time_ns
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from drivetrain.serving.journal import Line
+from drivetrain.serving.live import picked
+from drivetrain.store.record import new_id
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from drivetrain.serving.counters import Counters
+    from drivetrain.serving.journal import Journal, Names
+    from drivetrain.serving.live import Live
+    from drivetrain.serving.predictor import Answers, Predictor
+    from drivetrain.serving.requests import Row
+
+LOG = logging.getLogger("drivetrain.serving")
+
+# What takes longer than this is answered in a thread, so that the loop goes on to take requests meanwhile.
+QUICK_S = 0.002
+# More batches than these waiting, and new requests are turned away.
+MAX_WAITING = 16
+_JSON = msgspec.json.Encoder()
+_LINES = msgspec.json.Encoder()
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a request got no prediction: a status, what to tell the client, and the id under which the log has more."""
+
+    status: int
+    message: str
+    error_id: str = ""
+
+
+class Batch:
+    """Rows of one or more requests, for the versions that were live when the first of them came."""
+
+    __slots__ = ("deadline", "done", "ends", "live", "names", "replies", "rows", "singles", "texts")
+
+    def __init__(self, live: Live, done: asyncio.Future[None], deadline: float) -> None:
+        self.live, self.done, self.deadline = live, done, deadline
+        self.rows: list[Row] = []
+        self.texts: list[msgspec.Raw] = []
+        # For each request: where its rows end, and whether it was a single object.
+        self.ends: list[int] = []
+        self.singles: list[bool] = []
+        self.names: list[str] = []
+        self.replies: list[str | Failure] = []
+
+    def add(self, rows: Sequence[Row], texts: Sequence[msgspec.Raw], *, single: bool) -> int:
+        """Take a request in and return its number."""
+        self.rows.extend(rows)
+        self.texts.extend(texts)
+        self.ends.append(len(self.rows))
+        self.singles.append(single)
+        return len(self.ends) - 1
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """The rows of one arm, by their places in the batch, and what its version answered."""
+
+    arm: str
+    predictor: Predictor
+    places: Sequence[int]
+    answers: Answers
+
+
+class Batcher:
+    """Gathers rows until the loop has handed over all that has arrived, then answers them at once.
+
+    A lone request waits for nobody. While a slow version works in its thread, what arrives becomes the next batch.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        journal: Journal,
+        names: Names,
+        counters: Counters,
+        max_batch: int,
+        timeout_s: float,
+    ) -> None:
+        self._loop, self._journal, self._names, self._counters = loop, journal, names, counters
+        self._max_batch, self._timeout_s = max_batch, timeout_s
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="predict")
+        self._waiting: deque[Batch] = deque()
+        self._is_scheduled = self._is_busy = False
+        self.log_error = ""
+
+    def add(self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], *, single: bool) -> tuple[Batch, int]:
+        """Take a request in; its reply stands in the batch, under the number, when the batch is done."""
+        waiting = self._waiting
+        batch = waiting[-1] if waiting else None
+        if batch is None or batch.live is not live or len(batch.rows) + len(rows) > self._max_batch:
+            batch = Batch(live, self._loop.create_future(), monotonic() + self._timeout_s)
+            if len(waiting) >= MAX_WAITING:
+                batch.replies = [Failure(503, "too many requests are waiting; try again in a second")]
+                batch.done.set_result(None)
+                return batch, 0
+            waiting.append(batch)
+            if not self._is_scheduled and not self._is_busy:
+                self._is_scheduled = True
+                self._loop.call_soon(self._flush)
+            if self._is_busy:
+                self._loop.call_later(self._timeout_s, self._expire, batch)
+        return batch, batch.add(rows, texts, single=single)
+
+    def _flush(self) -> None:
+        self._is_scheduled = False
+        while self._waiting and not self._is_busy:
+            batch = self._waiting.popleft()
+            if batch.done.done():
+                continue
+            batch.names = self._names.take(len(batch.rows))
+            champion = batch.live.champion
+            slowest = champion if batch.live.challenger is None else max(
+                champion, batch.live.challenger, key=lambda each: each.row_s
+            )
+            if champion.one_s + slowest.one_s * (slowest is not champion) + slowest.row_s * len(batch.rows) > QUICK_S:
+                self._is_busy = True
+                self._loop.call_later(self._timeout_s, self._expire, batch)
+                running = self._loop.run_in_executor(self._pool, answered, batch, self._max_batch)
+                running.add_done_callback(lambda future, batch=batch: self._finished(batch, future))
+            else:
+                started = perf_counter_ns()
+                self._settle(batch, answered(batch, self._max_batch))
+                self._counters.add("busy_ns", perf_counter_ns() - started)
+
+    def _finished(self, batch: Batch, future: asyncio.Future[Any]) -> None:
+        self._is_busy = False
+        parts, failures, taken_ns = future.result()
+        self._counters.add("busy_ns", taken_ns)
+        self._settle(batch, (parts, failures, taken_ns))
+        self._flush()
+
+    def _expire(self, batch: Batch) -> None:
+        if not batch.done.done():
+            message = f"the model did not answer within {self._timeout_s:g} s"
+            batch.replies = [Failure(504, message)] * len(batch.ends)
+            batch.done.set_result(None)
+
+    def _settle(self, batch: Batch, outcome: tuple[list[Answered], dict[int, Failure], int]) -> None:
+        """Log what was answered, then let the clients have it."""
+        parts, failures, _ = outcome
+        if batch.done.done():  # the clients were told that it took too long
+            return
+        counters = self._counters
+        rows = sum(len(part.places) for part in parts)
+        self._log(batch, parts, rows)
+        counters.add("rows", rows)
+        counters.add("batches")
+        for part in parts:
+            if part.arm == "canary":
+                counters.add("rows_canary", len(part.places))
+        batch.replies = replies(batch, parts, failures)
+        batch.done.set_result(None)
+
+    def _log(self, batch: Batch, parts: list[Answered], rows: int) -> None:
+        lines = b"".join([_LINES.encode(_line(batch, part)) + b"\n" for part in parts])
+        try:
+            self._journal.write(lines)
+        except OSError as error:
+            self._counters.add("log_failures", rows)
+            if not self.log_error:
+                LOG.error("predictions cannot be logged, and are answered all the same: %s", error)
+            self.log_error = str(error)
+            self._counters.set("log_failing", 1)
+            return
+        if self.log_error:
+            LOG.warning("predictions are logged again")
+            self.log_error = ""
+            self._counters.set("log_failing", 0)
+
+    def close(self) -> None:
+        """Let the thread go."""
+        self._pool.shutdown(wait=False)
+
+
+def answered(batch: Batch, max_batch: int) -> tuple[list[Answered], dict[int, Failure], int]:
+    """Return what the versions answered to a batch, the failure of each request that got none, and the time in ns.
+
+    When the batch as a whole fails, each request is answered alone, so that only the guilty one fails.
+    """
+    started = perf_counter_ns()
+    try:
+        return _by_arm(batch, range(len(batch.rows)), max_batch), {}, perf_counter_ns() - started
+    except Exception as error:  # the model and the features function are the user's, and may raise anything
+        if len(batch.ends) == 1:
+            return [], {0: _failure(error)}, perf_counter_ns() - started
+    parts: list[Answered] = []
+    failures: dict[int, Failure] = {}
+    begin = 0
+    for number, end in enumerate(batch.ends):
+        try:
+            parts += _by_arm(batch, range(begin, end), max_batch)
+        except Exception as error:
+            failures[number] = _failure(error)
+        begin = end
+    return parts, failures, perf_counter_ns() - started
+
+
+def _by_arm(batch: Batch, places: range, max_batch: int) -> list[Answered]:
+    live = batch.live
+    if live.challenger is None:
+        return _in_pieces(batch, "champion", live.champion, places, None, max_batch)
+    chosen = [live.is_for_challenger(batch.rows[place], batch.names[place]) for place in places]
+    others = [place for place, is_for in zip(places, chosen, strict=True) if not is_for]
+    tried = [place for place, is_for in zip(places, chosen, strict=True) if is_for]
+    return [
+        *_in_pieces(batch, "champion", live.champion, others, live.champion_places, max_batch),
+        *_in_pieces(batch, "canary", live.challenger, tried, live.challenger_places, max_batch),
+    ]
+
+
+def _in_pieces(
+    batch: Batch, arm: str, predictor: Predictor, places: Sequence[int], columns: list[int] | None, max_batch: int
+) -> list[Answered]:
+    if len(places) == len(batch.rows) <= max_batch:
+        return [Answered(arm, predictor, places, predictor.answer(picked(batch.rows, columns)))]
+    found = []
+    for begin in range(0, len(places), max_batch):
+        piece = places[begin : begin + max_batch]
+        rows = picked([batch.rows[place] for place in piece], columns)
+        found.append(Answered(arm, predictor, piece, predictor.answer(rows)))
+    return found
+
+
+def _failure(error: Exception) -> Failure:
+    error_id = new_id("error")
+    LOG.error("%s: a request could not be answered", error_id, exc_info=error)
+    return Failure(500, f"the model failed on this request; the server's log has more under {error_id}", error_id)
+
+
+def _line(batch: Batch, part: Answered) -> Line:
+    whole = len(part.places) == len(batch.rows)
+    names = batch.names if whole else [batch.names[place] for place in part.places]
+    texts = batch.texts if whole else [batch.texts[place] for place in part.places]
+    place = batch.live.key_place
+    answers = part.answers
+    return Line(
+        time_ns() // 1000,
+        part.predictor.version.id,
+        part.arm,
+        names,
+        None if place is None else [batch.rows[each][place] for each in part.places],
+        texts,
+        answers.predictions,
+        answers.probabilities,
+        None if answers.features is None else answers.features.to_dict(as_series=False),
+    )
+
+
+def replies(batch: Batch, parts: list[Answered], failures: dict[int, Failure]) -> list[str | Failure]:
+    """Return the body of each request's answer, or its failure."""
+    told: list[str] = [""] * len(batch.rows)
+    for part in parts:
+        start = f'","version":{_JSON.encode(part.predictor.version.id).decode()},"prediction":'
+        values = part.answers.predictions
+        if part.answers.probabilities is not None:
+            classes = [name if isinstance(name, str) else _JSON.encode(name).decode() for name in part.predictor.classes]
+            for place, value, shares in zip(part.places, values, part.answers.probabilities, strict=True):
+                shown = _JSON.encode(dict(zip(classes, shares, strict=True))).decode()
+                told[place] = f'{{"id":"{batch.names[place]}{start}{_JSON.encode(value).decode()},"probabilities":{shown}}}'
+        else:
+            for place, value in zip(part.places, values, strict=True):
+                # Python writes finite floats as JSON does.
+                told[place] = f'{{"id":"{batch.names[place]}{start}{value!r}}}'
+    if len(batch.ends) == len(told) and not failures and all(batch.singles):
+        return told  # type: ignore[return-value]  # a list of texts is one of texts and failures
+    bodies: list[str | Failure] = []
+    begin = 0
+    for number, (end, single) in enumerate(zip(batch.ends, batch.singles, strict=True)):
+        if number in failures:
+            bodies.append(failures[number])
+        elif single:
+            bodies.append(told[begin])
+        else:
+            bodies.append(f'{{"predictions":[{",".join(told[begin:end])}]}}')
+        begin = end
+    return bodies

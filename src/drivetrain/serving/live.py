@@ -1,0 +1,154 @@
+"""What answers now: the champion, and a challenger that gets a share; kept in step with the registry."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from drivetrain.pipeline.run import StepRun
+from drivetrain.registry.registry import champion_of
+from drivetrain.registry.rollout import Rollout
+from drivetrain.registry.version import Version
+from drivetrain.serving.predictor import Predictor
+from drivetrain.serving.requests import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from drivetrain.serving.requests import Row
+    from drivetrain.store.artifact import Artifact
+    from drivetrain.store.ledger import Ledger
+    from drivetrain.store.store import Store
+
+_SPACE = 1 << 64
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which versions should answer, and with which side inputs."""
+
+    champion: Version | None = None
+    challenger: Version | None = None
+    share: float = 0.0
+    rollout: str = ""
+    side: dict[str, Artifact] = {}
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What is compared to find out whether anything has changed."""
+        versions = tuple(version.id if version else "" for version in (self.champion, self.challenger))
+        return (*versions, self.share, self.rollout, tuple(sorted((n, a.digest) for n, a in self.side.items())))
+
+
+def wanted(ledger: Ledger, service: str, model: str) -> Wanted:
+    """Return which versions should answer for a service now."""
+    champion = champion_of(ledger, model)
+    if champion is None:
+        return Wanted()
+    rollouts = ledger.find(Rollout, {"service": service, "state": "canary"}, order="-started_at", limit=1)
+    challenger = ledger.get(Version, rollouts[0].challenger) if rollouts else None
+    if challenger is not None and challenger.id == champion.id:
+        challenger = None
+    names = {*champion.side_inputs, *(challenger.side_inputs if challenger else ())}
+    return Wanted(
+        champion,
+        challenger,
+        rollouts[0].share if challenger else 0.0,
+        rollouts[0].id if challenger else "",
+        {name: artifact for name in sorted(names) if (artifact := _newest(ledger, name)) is not None},
+    )
+
+
+def _newest(ledger: Ledger, dataset: str) -> Artifact | None:
+    """Return the table of a dataset that the newest run gave or took from its memory; None where none ran."""
+    found = [
+        step
+        for state in ("finished", "cached")
+        for step in ledger.find(StepRun, {"step": dataset, "state": state}, order="-started_at", limit=1)
+        if dataset in step.outputs
+    ]
+    return max(found, key=lambda step: step.started_at).outputs[dataset] if found else None
+
+
+class Live:
+    """The versions that answer, ready: it never changes; a swap puts another one in its place.
+
+    One reader serves both arms. A column that only the challenger knows may be left out; rows that lack what the
+    challenger cannot do without are answered by the champion.
+    """
+
+    def __init__(self, want: Wanted, champion: Predictor, challenger: Predictor | None) -> None:
+        self.want, self.champion, self.challenger = want, champion, challenger
+        self.limit = int(want.share * _SPACE)
+        self._salt = want.rollout.encode()[:16]
+        roles = champion.version.signature.roles
+        self.reader = champion.reader if challenger is None else _joint(champion.reader, challenger.reader)
+        names = self.reader.names
+        self.key_place = names.index(roles.key) if roles.key in names else None
+        self.champion_places = _places(self.reader, champion.reader)
+        self.challenger_places = _places(self.reader, challenger.reader) if challenger else None
+        self._required = (
+            [names.index(name) for name, lack in zip(challenger.reader.names, challenger.reader.may_lack, strict=True) if not lack]
+            if challenger
+            else []
+        )  # fmt: skip
+
+    def is_for_challenger(self, row: Row, name: str) -> bool:
+        """Return whether the challenger answers a row: the same entity gets the same arm for as long as it is tried."""
+        key = row[self.key_place] if self.key_place is not None else None
+        digest = blake2b(str(name if key is None else key).encode(), digest_size=8, salt=self._salt).digest()
+        return int.from_bytes(digest, "big") < self.limit and all(row[place] is not None for place in self._required)
+
+    def versions(self) -> dict[str, str]:
+        """Return the id of the version of each arm."""
+        arms = {"champion": self.champion.version.id}
+        if self.challenger:
+            arms["canary"] = self.challenger.version.id
+        return arms
+
+
+def _joint(first: Reader, second: Reader) -> Reader:
+    added = [column for column in second.columns if column.name not in first.names]
+    if not added:
+        return first
+    optional = {name for name, lack in zip(first.names, first.may_lack, strict=True) if lack}
+    return Reader([*first.columns, *added], optional=frozenset(optional | {column.name for column in added}))
+
+
+def _places(reader: Reader, of: Reader) -> list[int] | None:
+    """Return where the columns of one reader stand in the rows of another; None when they are the same."""
+    return None if reader.names == of.names else [reader.names.index(name) for name in of.names]
+
+
+def picked(rows: Sequence[Row], places: list[int] | None) -> Sequence[Row]:
+    """Return rows with the columns of one arm."""
+    return rows if places is None else [tuple([row[place] for place in places]) for row in rows]
+
+
+def load(store: Store, want: Wanted, before: Live | None) -> tuple[Live | None, str]:
+    """Return the wanted versions ready to answer, and why the challenger is not among them, if it is not.
+
+    What `before` has loaded already is taken over.
+
+    Raises:
+        Exception: the champion cannot be loaded; its code is the user's and may raise anything.
+    """
+    if want.champion is None:
+        return None, ""
+    known = {}
+    if before is not None and before.want.side == want.side:
+        known = {each.version.id: each for each in (before.champion, before.challenger) if each}
+
+    def ready(version: Version) -> Predictor:
+        side = {name: want.side.get(name, artifact) for name, artifact in version.side_inputs.items()}
+        return known.get(version.id) or Predictor.load(store, version, side=side)
+
+    champion = ready(want.champion)
+    if want.challenger is None:
+        return Live(want, champion, None), ""
+    try:
+        return Live(want, champion, ready(want.challenger)), ""
+    except Exception as error:  # a challenger that cannot answer must not hold up the champion
+        reason = f"{want.challenger.id} cannot be loaded: {type(error).__name__}: {error}"
+        return Live(want, champion, None), reason

@@ -1,0 +1,140 @@
+"""The server: worker processes that answer for a service on one address."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drivetrain.errors import Refused, UsageError
+from drivetrain.serving.app import LOCAL_NAMES, App
+
+if TYPE_CHECKING:
+    from drivetrain.serving.service import Service
+    from drivetrain.system.settings import Project
+    from drivetrain.system.system import System
+
+# How long the workers have for what they are answering when the server is told to stop.
+DRAIN_S = 10
+
+
+def serve(
+    project: Project,
+    system: System,
+    service: Service | str = "",
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    workers: int | None = None,
+    token: str | None = None,
+) -> None:
+    """Answer requests to a service until SIGTERM or SIGINT, then finish what has been begun.
+
+    What is not given comes from the project's settings. A worker that dies is replaced, and the others answer on.
+
+    Raises:
+        NotFound: the system has no such service.
+        Refused: the address is public, and there is no token.
+        UsageError: the port is taken.
+    """
+    chosen = service_of(system, service)
+    host = project.get("serve.host") if host is None else host
+    port = project.get("serve.port") if port is None else port
+    token = project.get("serve.token") if token is None else token
+    count = project.get("serve.workers") if workers is None else workers
+    check_address(host, token)
+    check_port(host, port)
+    _run(chosen, project.store_path, host=host, port=port, workers=count, token=token)
+
+
+def service_of(system: System, service: Service | str = "") -> Service:
+    """Return a service by its name, or the only one.
+
+    Raises:
+        NotFound: there is none, or several and no name was given.
+    """
+    from drivetrain.errors import NotFound
+
+    if not isinstance(service, str):
+        return service
+    services: list[Service] = system.of_role("service")
+    names = [each.name for each in services]
+    if not service and len(services) == 1:
+        return services[0]
+    if service in names:
+        return services[names.index(service)]
+    remedy = "" if services else f"declare one in {system.name}: `service = dt.Service(model)`"
+    raise NotFound(kind="service", name=service or "(none named)", known=names, remedy=remedy)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
+    (True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_address(host: str, token: str) -> None:
+    """Refuse to listen where others can reach the server, unless they need a token."""
+    if not is_loopback(host) and not token:
+        raise Refused(
+            f"{host} can be reached from other machines, and no token is set",
+            remedy="set serve.token (DRIVETRAIN_SERVE_TOKEN in the environment), or listen on 127.0.0.1",
+        )
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise a UsageError where another program listens on the port: two servers would share it unnoticed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError as error:
+            raise UsageError(
+                f"the port {port} of {host} cannot be used: {error.strerror}",
+                remedy="stop the other program, or choose another port with --port",
+            ) from error
+
+
+def _load(target: str, service: Service, store_path: Path, token: str, hosts: tuple[str, ...]) -> App:
+    return App(service, store_path, token=token, hosts=hosts)
+
+
+def _run(service: Service, store_path: Path, *, host: str, port: int, workers: int, token: str) -> None:
+    from granian.constants import HTTPModes, Interfaces, Loops
+    from granian.http import HTTP1Settings
+    from granian.server.mp import MPServer
+
+    try:
+        import uvloop  # noqa: F401  # granian takes it by itself; here only whether it is there
+
+        loop = Loops.uvloop
+    except ImportError:
+        loop = Loops.asyncio
+    hosts = LOCAL_NAMES if is_loopback(host) else ()
+    server = MPServer(
+        service.name,
+        address=host.strip("[]"),
+        port=port,
+        interface=Interfaces.RSGI,
+        workers=workers,
+        loop=loop,
+        http=HTTPModes.auto,
+        websockets=False,
+        http1_settings=HTTP1Settings(header_read_timeout=10_000, pipeline_flush=True),
+        log_enabled=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=DRAIN_S,
+    )
+    loader = partial(_load, service=service, store_path=store_path, token=token, hosts=hosts)
+    server.serve(target_loader=loader)

@@ -1,0 +1,79 @@
+"""What every page looks at: the store, the system and the project; and what several pages ask of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from drivetrain.monitoring.window import Signal
+from drivetrain.registry.version import AliasChange, Version
+from drivetrain.store.record import now
+from drivetrain.ui.words import utc
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from drivetrain.store.store import Store
+    from drivetrain.system.settings import Project
+    from drivetrain.system.system import System
+
+    # What the address asks for: the names in its path and behind its question mark.
+    Asked = Mapping[str, str]
+
+# A service writes its signals every few seconds; one that has been silent for this long is not answering.
+SILENT_S = 30.0
+PAGE_SIZE = 25
+
+
+class Console(NamedTuple):
+    """One project, looked at."""
+
+    store: Store
+    system: System
+    project: Project
+
+
+def model_of(console: Console, service: str) -> str:
+    """Return the name of the model that a service answers with."""
+    part = console.system.parts.get(service)
+    model = getattr(part, "model", None)
+    if model is not None:
+        return str(model.name)
+    models = console.system.of_role("model")
+    return str(models[0].name) if models else ""
+
+
+def model_names(console: Console) -> list[str]:
+    """Return the models of the system."""
+    return [part.name for part in console.system.of_role("model")]
+
+
+def service_names(console: Console) -> list[str]:
+    """Return the services of the system."""
+    return [part.name for part in console.system.of_role("service")]
+
+
+def alias_changes(console: Console, model: str, *, limit: int = 200) -> list[AliasChange]:
+    """Return the changes of a model's aliases, the newest first."""
+    return console.store.ledger.find(AliasChange, {"model": model}, order="-at", limit=limit)
+
+
+def champion_of(console: Console, model: str) -> tuple[Version | None, AliasChange | None]:
+    """Return the version that is live, and the change that made it so."""
+    changes = console.store.ledger.find(AliasChange, {"model": model, "alias": "champion"}, order="-at", limit=1)
+    return (console.store.ledger.get(Version, changes[0].version), changes[0]) if changes else (None, None)
+
+
+def recent_signals(console: Console, service: str, *, limit: int = 180) -> list[Signal]:
+    """Return the last signals of a service, the earliest first."""
+    return console.store.ledger.find(Signal, {"service": service}, order="-at", limit=limit)[::-1]
+
+
+def is_live(signal: Signal | None) -> bool:
+    """Return whether a service that gave this last signal is answering now."""
+    return signal is not None and (now() - utc(signal.at)).total_seconds() < SILENT_S
+
+
+def about(console: Console) -> str:
+    """Return the first line that the user's file says about itself."""
+    text = (getattr(console.system.module, "__doc__", None) or "").strip()
+    return text.splitlines()[0] if text else ""
