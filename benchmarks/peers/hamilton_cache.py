@@ -3,8 +3,9 @@
 import logging
 import sys
 
-import system
 from hamilton import driver
+
+import system
 
 logging.disable(logging.WARNING)
 last = "joined" if sys.argv[1] == "fan" else "a49"

@@ -27,8 +27,10 @@ WEATHER = (
     checks=[dt.unique("flight_id"), dt.not_null("carrier"), dt.between("distance_miles", 10, 6_000)],
 )
 def flights(until: str = "2013-04-01") -> pl.LazyFrame:
-    """Every flight scheduled before `until`; a cancelled one has no label."""
-    return dt.read("data/flights.parquet").filter(pl.col("scheduled") < pl.lit(until).str.to_datetime())
+    """Every flight scheduled before `until`. One that had not left by then has no label yet; a cancelled one never has."""
+    moment = pl.lit(until).str.to_datetime()
+    known = pl.when(pl.col("departed_at") < moment).then("late")
+    return dt.read("data/flights.parquet").filter(pl.col("scheduled") < moment).with_columns(late=known)
 
 
 @dt.dataset
@@ -85,10 +87,5 @@ gate = dt.Gate(lateness, require=[quality.auc >= 0.65, quality.auc > dt.champion
 service = dt.Service(lateness, canary=dt.Canary(share=0.2, metric="brier", at_least=500, within="14d"))
 
 # Weather comes in spells of days: over a week, any week of the year differs from any quarter. Four weeks tell a season.
-watch = dt.Monitor(
-    service,
-    window="28d",
-    drift=dt.Drift(psi=0.25, at_least=4),
-    quality=quality.brier <= 1.25 * dt.reference,
-)
+watch = dt.Monitor(service, window="28d", drift=0.25, moved=4, quality={"brier": 1.25})
 retrain = dt.Trigger(watch.drift, watch.quality, settings={"flights.until": dt.now})

@@ -30,15 +30,19 @@ class Features(FunctionPart, frozen=True, kw_only=True, eq=False):
 
     ROLE = "features"
 
+    # The dataset whose rows become inputs; known once the system is put together.
+    entity: Dataset | None = None
+
     def check(self, parts: Mapping[str, Part]) -> None:
         FunctionPart.check(self, parts)
         inputs = [parts[name] for name in self.needs(parts).values()]
         datasets = [part.name for part in inputs if isinstance(part, Dataset)]
-        labelled = [part.name for part in inputs if isinstance(part, Dataset) and part.roles.label is not None]
+        labelled = [part for part in inputs if isinstance(part, Dataset) and part.roles.label is not None]
         if len(labelled) == 1:
+            msgspec.structs.force_setattr(self, "entity", labelled[0])
             return
         found = (
-            f"takes {' and '.join(labelled)}, which both have a label"
+            f"takes {' and '.join(part.name for part in labelled)}, which all have a label"
             if labelled
             else f"takes {', '.join(datasets)}, of which none has a label"
             if datasets
@@ -56,20 +60,17 @@ class Features(FunctionPart, frozen=True, kw_only=True, eq=False):
 
         from drivetrain.data.parity import check_parity
 
+        assert self.entity is not None
+        entity, roles = self.entity.name, self.entity.roles
         hints = self.annotations()
-        rolled = {
-            name: msgspec.convert(job.artifact(name).detail.get("roles", {}), Roles) for name in self.needs({})
-        }
-        (entity,) = (name for name, roles in rolled.items() if roles.label is not None)
-        roles = rolled[entity]
         side = {
             name: job.value(name, pl.DataFrame if is_table(hints.get(name)) else hints.get(name))
-            for name in rolled
+            for name in self.needs({})
             if name != entity
         }
         rows: pl.DataFrame = job.value(entity, pl.DataFrame)
-        features = compute(self, rows, side, roles=roles, settings=job.settings)
-        check_parity(self, rows, features, side, roles=roles, settings=job.settings)
+        features = compute(self, rows, side, settings=job.settings)
+        check_parity(self, rows, features, side, settings=job.settings)
         beside = [name for name in (roles.key, roles.time) if name is not None]
         kept = rows.select(beside).hstack(features).with_columns(rows[roles.label or ""])
         columns = [msgspec.convert(column, Column) for column in job.artifact(entity).detail["columns"]]
@@ -80,6 +81,7 @@ class Features(FunctionPart, frozen=True, kw_only=True, eq=False):
             "features": self.name,
             "dataset": entity,
             "side": list(side),
+            "settings": dict(job.settings),
         }
         return {self.name: Output(kept, detail)}
 
@@ -106,23 +108,24 @@ def compute(
     rows: pl.DataFrame,
     side: Mapping[str, Any],
     *,
-    roles: Roles,
     settings: Mapping[str, Any] | None = None,
 ) -> pl.DataFrame:
     """Return the features of rows, in the order of the rows; training and the server both come through here.
 
-    `side` holds the other inputs by name, as polars frames. Hidden columns are taken away first; a key that is absent,
+    `part` belongs to a system. `side` holds the other inputs by name, as polars frames. Hidden columns are taken away first; a key that is absent,
     null or given twice is made up. `settings` are those of training; by default those declared.
 
     Raises:
         StepFailed: the function gives no table, or not each row once.
     """
+    assert part.entity is not None, "the part of a system, which has checked it"
+    roles = part.entity.roles
     rows = rows.drop(roles.hidden, strict=False)
     if roles.key is None:
-        return _called(part, rows, side, None, roles, settings)
+        return _called(part, rows, side, roles, settings)
     rows = _with_keys(rows, roles.key)
     if rows.height == 1 or not rows[roles.key].is_duplicated().any():
-        return _called(part, rows, side, roles.key, roles, settings)
+        return _called(part, rows, side, roles, settings)
     # Two requests may ask about one key at once: the first of each goes with the others, then the second ones, …
     import polars as pl
 
@@ -130,7 +133,7 @@ def compute(
     places = pl.int_range(rows.height, eager=True)
     groups = [turn == number for number in range(turn.max() + 1)]  # type: ignore[operator]  # a number, never empty
     found = pl.concat(
-        [_called(part, rows.filter(group), side, roles.key, roles, settings) for group in groups],
+        [_called(part, rows.filter(group), side, roles, settings) for group in groups],
         how="vertical_relaxed",
     )
     return found[pl.concat([places.filter(group) for group in groups]).arg_sort()]
@@ -140,7 +143,6 @@ def _called(
     part: Features,
     rows: pl.DataFrame,
     side: Mapping[str, Any],
-    key: str | None,
     roles: Roles,
     settings: Mapping[str, Any] | None,
 ) -> pl.DataFrame:
@@ -159,8 +161,8 @@ def _called(
         else:
             arguments[name] = in_form(rows, hints.get(name))
     found = as_frame(part.function(**arguments), part=part.name, place=part.place)
-    if key is not None:
-        found = _in_order(part, found, rows[key])
+    if roles.key is not None:
+        found = _in_order(part, found, rows[roles.key])
     elif found.height != rows.height:
         raise _wrong_rows(
             part,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from drivetrain.data.features import Features, compute
 from drivetrain.errors import FeatureSkew, StepFailed
@@ -27,7 +28,6 @@ def check_parity(
     batch: pl.DataFrame,
     side: Mapping[str, Any],
     *,
-    roles: Roles,
     settings: Mapping[str, Any],
 ) -> None:
     """Compute some rows alone and some in another order, as the server would, and compare with the whole batch.
@@ -37,13 +37,17 @@ def check_parity(
     """
     if rows.is_empty():
         return
+    assert part.entity is not None
+    roles = part.entity.roles
+    # In a request, categories are text.
+    rows = rows.with_columns(cs.categorical().cast(pl.String), cs.enum().cast(pl.String))
     random = np.random.default_rng(0)
     alone = np.unique(np.linspace(0, rows.height - 1, ALONE).astype(int))
     shuffled = random.permutation(rows.height)[:SHUFFLED]
     for chosen, manner in [*((np.array([place]), "alone") for place in alone), (shuffled, "in another order")]:
         some = rows[chosen]
         try:
-            found = compute(part, some, side, roles=roles, settings=settings)
+            found = compute(part, some, side, settings=settings)
         except StepFailed as error:
             raise FeatureSkew(step=part.name, cause=f"for rows {manner}, {error.cause}", place=part.place) from error
         except Exception as error:  # whatever the user's function raises for a row alone, the server would meet

@@ -10,7 +10,7 @@ import msgspec
 from drivetrain.errors import DeclarationError
 from drivetrain.registry.registry import CHAMPION, champion_of, point_alias
 from drivetrain.registry.rollout import Rollout
-from drivetrain.registry.version import Decision, Judgement, Signature, Version
+from drivetrain.registry.version import Decision, Judgement, Version
 from drivetrain.security.event import record_event
 from drivetrain.store.record import new_id, now
 from drivetrain.system.caller import caller
@@ -76,35 +76,26 @@ class Gate(Part, frozen=True, eq=False):
         ledger = job.store.ledger
         candidate = register(self.model, job, metrics=_metrics(self, job))
         champion = champion_of(ledger, candidate.model)
-        judgements = [self._judge(condition, candidate, champion, job) for condition in self.require]
+        figures = self._figures_of(champion, candidate, job)
+        judgements = [_judge(condition, candidate, champion, figures) for condition in self.require]
         passed = all(judgement.holds for judgement in judgements)
         with ledger.transaction():
             decision = self._decide(job, candidate, champion, judgements, passed)
             ledger.write(decision)
         return {self.name: Output(msgspec.to_builtins(decision), {"outcome": decision.outcome, "version": candidate.id})}
 
-    def _judge(self, condition: Condition, candidate: Version, champion: Version | None, job: Job) -> Judgement:
-        found = candidate.metrics.get(f"{condition.evaluation}.{condition.metric}")
-        text = str(condition)
-        if found is None:
-            known = sorted(name for name in candidate.metrics if name.startswith(f"{condition.evaluation}."))
-            note = f"{condition.evaluation} gave no such metric; it gave {', '.join(known) or 'none'}"
-            return Judgement(condition=text, found=None, limit=condition.limit, holds=False, note=note)
-        if not condition.against_champion:
-            assert condition.limit is not None
-            return Judgement(
-                condition=text, found=found, limit=condition.limit, holds=condition.holds(found, condition.limit)
-            )
-        if champion is None:
-            return Judgement(condition=text, found=found, limit=None, holds=True, note="there is no champion yet")
-        if champion.id == candidate.id:
-            return Judgement(condition=text, found=found, limit=found, holds=True, note="it is the champion itself")
+    def _figures_of(self, champion: Version | None, candidate: Version, job: Job) -> dict[str, float]:
+        """Return the champion's metrics by full name, for each evaluation that a condition compares it by."""
         from drivetrain.registry.comparison import metrics_of_champion
 
-        figures = metrics_of_champion(champion, condition.evaluation, self.model, job)
-        limit = condition.limit_from(figures[condition.metric])
-        note = f"{champion.id} on the same rows gives {figures[condition.metric]:.4g}"
-        return Judgement(condition=text, found=found, limit=limit, holds=condition.holds(found, limit), note=note)
+        if champion is None or champion.id == candidate.id:
+            return {}
+        wanted = dict.fromkeys(condition.evaluation for condition in self.require if condition.against_champion)
+        return {
+            f"{evaluation}.{metric}": value
+            for evaluation in wanted
+            for metric, value in metrics_of_champion(champion, evaluation, job).items()
+        }
 
     def _decide(
         self, job: Job, candidate: Version, champion: Version | None, judgements: list[Judgement], passed: bool
@@ -149,6 +140,31 @@ class Gate(Part, frozen=True, eq=False):
             assert canary is not None and champion is not None
             _begin_canary(ledger, canary[0].name, canary[1].share, champion=champion, challenger=candidate)
         return decision
+
+
+def _judge(
+    condition: Condition, candidate: Version, champion: Version | None, figures: dict[str, float]
+) -> Judgement:
+    found = candidate.metrics.get(condition.name)
+    text = str(condition)
+    if found is None:
+        known = sorted(name for name in candidate.metrics if name.startswith(f"{condition.evaluation}."))
+        note = f"{condition.evaluation} gave no such metric; it gave {', '.join(known) or 'none'}"
+        return Judgement(condition=text, found=None, limit=condition.limit, holds=False, note=note)
+    if not condition.against_champion:
+        assert condition.limit is not None
+        holds = condition.holds(found, condition.limit)
+        return Judgement(condition=text, found=found, limit=condition.limit, holds=holds)
+    if champion is None:
+        return Judgement(condition=text, found=found, limit=None, holds=True, note="there is no champion yet")
+    if champion.id == candidate.id:
+        return Judgement(condition=text, found=found, limit=found, holds=True, note="it is the champion itself")
+    value = figures.get(condition.name)
+    if value is None:
+        return Judgement(condition=text, found=found, limit=None, holds=False, note=f"{champion.id} has no such metric")
+    limit = condition.limit_from(value)
+    note = f"{champion.id} on the same rows: {value:.4g}"
+    return Judgement(condition=text, found=found, limit=limit, holds=condition.holds(found, limit), note=note)
 
 
 def _begin_canary(ledger: Any, service: str, share: float, *, champion: Version, challenger: Version) -> None:

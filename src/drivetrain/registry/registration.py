@@ -53,7 +53,7 @@ def register(model: Model, job: Job, *, metrics: Mapping[str, float]) -> Version
             dataset=detail["dataset"],
             side_inputs={name: job.artifact(name) for name in detail["side"]},
             metrics=dict(metrics),
-            settings=dict(job.settings_of(model.name)),
+            settings={name: dict(job.settings_of(name)) for name in (model.name, features) if name},
             reference=detail["reference"],
             created_at=now(),
         )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from drivetrain.store.record import Record, new_id, now
+from drivetrain.store import exact
+from drivetrain.store.record import Record, new_id, now, utc
 
 if TYPE_CHECKING:
     from drivetrain.store.ledger import Ledger
@@ -60,8 +61,9 @@ def record_event(
             subject=subject,
             message=message,
             actor=actor,
-            evidence=evidence or {},
-            happened_at=happened_at,
+            # As they come back from the ledger, so that the hash is the same then.
+            evidence=exact.decode(exact.encode(evidence or {})),
+            happened_at=happened_at and utc(happened_at),
             number=last[0].number + 1 if last else 1,
             previous=last[0].hash if last else FIRST,
             hash="",
@@ -83,4 +85,4 @@ def broken_link(events: list[Event]) -> Event | None:
 
 def _hash(event: Event) -> str:
     body = msgspec.structs.replace(event, hash="")
-    return sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()
+    return sha256(exact.encode(body)).hexdigest()

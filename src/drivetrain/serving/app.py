@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from drivetrain.serving.live import Live
-    from drivetrain.serving.service import Service
+    from drivetrain.serving.service import Terms
 
 LOG = logging.getLogger("drivetrain.serving")
 Headers = list[tuple[str, str]]
@@ -49,7 +49,7 @@ class App:
     save those for /healthz and /readyz; empty asks for none.
     """
 
-    def __init__(self, service: Service, store_path: Path, *, token: str = "", hosts: tuple[str, ...] = ()) -> None:
+    def __init__(self, service: Terms, store_path: Path, *, token: str = "", hosts: tuple[str, ...] = ()) -> None:
         self.service, self._store_path = service, store_path
         self._authorization = f"Bearer {token}".encode() if token else b""
         self._hosts = frozenset(hosts)
@@ -175,7 +175,7 @@ class App:
     def _live(self) -> Live:
         live = self._watcher.live
         if live is None:
-            reason = self._watcher.problem or f"{self.service.model.name} has no champion yet"
+            reason = self._watcher.problem or f"{self.service.model} has no champion yet"
             raise RequestError(status=503, message=f"{self.service.name} cannot answer: {reason}")
         return live
 
@@ -217,7 +217,7 @@ class App:
             told["canary_share"] = live.want.share
         problems = [each for each in (self._watcher.problem, self._log_problem()) if each]
         if live is None and not problems:
-            problems = [f"{self.service.model.name} has no champion yet"]
+            problems = [f"{self.service.model} has no champion yet"]
         if problems:
             told["problems"] = problems
         return 200 if live else 503, JSON, _text(told)

@@ -66,7 +66,7 @@ class Predictor:
         if version.features:
             from drivetrain.serving.enrichment import Enrichment
 
-            features = Enrichment.load(store, version, reader, side or version.side_inputs)
+            features = Enrichment.load(store, version, reader.columns, side or version.side_inputs)
         predictor = cls(version, reader, build, model, features)
         predictor.measure()
         return predictor

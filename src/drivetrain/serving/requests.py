@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 MAX_PROBLEMS = 20
 MAX_DEPTH = 64
 _FLOAT32_LIMIT = 3.4028235e38
-_INTEGERS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64, "UInt8": -8, "UInt16": -16, "UInt32": -32, "UInt64": -64}
+# The bits of an integer column; negative for those without a sign.
+INTEGERS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64, "UInt8": -8, "UInt16": -16, "UInt32": -32, "UInt64": -64}
 
 Row = tuple[Any, ...]
 
@@ -143,7 +144,7 @@ def reader_for(signature: Signature) -> Reader:
 def type_of(column: Column) -> Any:
     """Return the type that msgspec checks a column's values against."""
     if column.kind == "int":
-        bits = _INTEGERS.get(column.dtype, 64)
+        bits = INTEGERS.get(column.dtype, 64)
         # msgspec compares within 64 signed bits.
         low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if bits > 0 else (0, min((1 << -bits) - 1, (1 << 63) - 1))
         return Annotated[int, Meta(ge=low, le=high)]

@@ -12,7 +12,7 @@ from drivetrain.errors import Refused, UsageError
 from drivetrain.serving.app import LOCAL_NAMES, App
 
 if TYPE_CHECKING:
-    from drivetrain.serving.service import Service
+    from drivetrain.serving.service import Service, Terms
     from drivetrain.system.settings import Project
     from drivetrain.system.system import System
 
@@ -46,7 +46,7 @@ def serve(
     count = project.get("serve.workers") if workers is None else workers
     check_address(host, token)
     check_port(host, port)
-    _run(chosen, project.store_path, host=host, port=port, workers=count, token=token)
+    _run(chosen.terms(), project.store_path, host=host, port=port, workers=count, token=token)
 
 
 def service_of(system: System, service: Service | str = "") -> Service:
@@ -106,11 +106,13 @@ def check_port(host: str, port: int) -> None:
             ) from error
 
 
-def _load(target: str, service: Service, store_path: Path, token: str, hosts: tuple[str, ...]) -> App:
+def _load(target: str, service: Terms, store_path: Path, token: str, hosts: tuple[str, ...]) -> App:
     return App(service, store_path, token=token, hosts=hosts)
 
 
-def _run(service: Service, store_path: Path, *, host: str, port: int, workers: int, token: str) -> None:
+def _run(service: Terms, store_path: Path, *, host: str, port: int, workers: int, token: str) -> None:
+    import multiprocessing
+
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.http import HTTP1Settings
     from granian.server.mp import MPServer
@@ -121,6 +123,8 @@ def _run(service: Service, store_path: Path, *, host: str, port: int, workers: i
         loop = Loops.uvloop
     except ImportError:
         loop = Loops.asyncio
+    # A worker begins as a clean process: one forked off would inherit polars' threads in the middle of their work.
+    multiprocessing.set_start_method("spawn", force=True)
     hosts = LOCAL_NAMES if is_loopback(host) else ()
     server = MPServer(
         service.name,

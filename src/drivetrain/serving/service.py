@@ -32,6 +32,17 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
     within: str = "14d"
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker process needs to know of a service: plain values, that can be handed to it."""
+
+    name: str
+    model: str
+    max_batch: int = 256
+    max_rows: int = 10_000
+    max_body_bytes: int = 16 << 20
+    timeout_s: float = 2.0
+
+
 class Service(Part, frozen=True, eq=False):
     """A model's versions behind one address: `Service(lateness, canary=Canary(share=0.1))`.
 
@@ -77,3 +88,14 @@ class Service(Part, frozen=True, eq=False):
 
     def declared(self) -> dict[str, Any]:
         return {"model": self.model.name}
+
+    def terms(self) -> Terms:
+        """Return what a worker process needs to know."""
+        return Terms(
+            name=self.name,
+            model=self.model.name,
+            max_batch=self.max_batch,
+            max_rows=self.max_rows,
+            max_body_bytes=self.max_body_bytes,
+            timeout_s=self.timeout_s,
+        )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from drivetrain.serving.counters import Counters
-    from drivetrain.serving.service import Service
+    from drivetrain.serving.service import Terms
     from drivetrain.store.store import Store
 
 LOG = logging.getLogger("drivetrain.serving")
@@ -35,7 +35,7 @@ class Watcher:
         self,
         loop: asyncio.AbstractEventLoop,
         store: Store,
-        service: Service,
+        service: Terms,
         counters: Counters,
         tend: Callable[[], None],
     ) -> None:
@@ -75,7 +75,7 @@ class Watcher:
                 self._rounds_to_retry -= 1
             if generation == self._generation and self._rounds_to_retry != 1:
                 return
-            want = wanted(self._store.ledger, self._service.name, self._service.model.name)
+            want = wanted(self._store.ledger, self._service.name, self._service.model)
             self._generation = generation
         except StoreError as error:
             self.problem = str(error)

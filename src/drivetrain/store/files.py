@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import time
+from contextlib import contextmanager
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK_BYTES = 1 << 20
+# A file that nobody has written to for this long was left by a process that was killed.
+LEFTOVER_S = 86_400.0
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class FileArtifacts:
@@ -33,50 +39,59 @@ class FileArtifacts:
         self.root = root
         self._scratch = root / "partial"
         self._numbers = count()
-        # A digest verified once by this process is not read through again for each use.
-        self._verified: set[Digest] = set()
+        # What was verified once is not read through again while its file has not been touched.
+        self._verified: dict[Digest, tuple[int, int, int]] = {}
+        # Folders whose own name is known to be on the disk.
+        self._synced: set[Path] = set()
         try:
+            fresh = not root.exists()
             self._scratch.mkdir(parents=True, exist_ok=True)
+            (root / "sha256").mkdir(exist_ok=True)
+            if fresh:
+                _sync_folder(root)
+                _sync_folder(root.parent)
+            self._sweep()
         except OSError as error:
-            raise StoreUnavailable(f"the folder {root} cannot be made: {error.strerror}") from error
+            raise StoreUnavailable(f"the folder {root} cannot be used: {error.strerror}") from error
 
     def put(self, data: bytes) -> Digest:
         digest = digest_of(data)
-        if self.has(digest):
-            return digest
         scratch = self.scratch_path()
         try:
-            with open(scratch, "xb", buffering=0) as file:
-                view = memoryview(data)
-                while view:
-                    view = view[file.write(view) :]
-                os.fchmod(file.fileno(), 0o444)
-                os.fsync(file.fileno())
-            self._name(scratch, digest)
+            if not self._is_safe(digest):
+                with open(scratch, "xb", buffering=0) as file:
+                    view = memoryview(data)
+                    while view:
+                        view = view[file.write(view) :]
+                    os.fchmod(file.fileno(), 0o444)
+                    os.fsync(file.fileno())
+                self._name(scratch, digest)
         except OSError as error:
-            raise self._unwritable_after(scratch, error) from error
+            self.discard(scratch)
+            raise self.unwritable(error) from error
         return digest
 
     def adopt(self, path: Path) -> Digest:
-        digest = _digest_of_file(path)
         try:
-            with open(path, "rb") as file:
-                os.fchmod(file.fileno(), 0o444)
-                os.fsync(file.fileno())
-            if self.has(digest):
+            digest = _digest_of_file(path)
+            if self._is_safe(digest):
                 path.unlink()
             else:
+                with open(path, "rb") as file:
+                    os.fchmod(file.fileno(), 0o444)
+                    os.fsync(file.fileno())
                 self._name(path, digest)
+                self._verified[digest] = _state(self._place(digest))
         except OSError as error:
-            raise self._unwritable_after(path, error) from error
+            if path.parent == self._scratch:  # a file from elsewhere is its owner's
+                self.discard(path)
+            raise self.unwritable(error) from error
         return digest
 
     def get(self, digest: Digest) -> bytes:
         path = self._place(digest)
-        try:
+        with self._translated(digest, path):
             data = path.read_bytes()
-        except FileNotFoundError as error:
-            raise NotFound(kind="artifact", name=digest, remedy=f"{path} is gone: run the step again") from error
         found = digest_of(data)
         if found != digest:
             raise CorruptArtifact(digest=digest, found=found, path=str(path))
@@ -84,13 +99,13 @@ class FileArtifacts:
 
     def path(self, digest: Digest) -> Path:
         path = self._place(digest)
-        if digest not in self._verified:
-            if not path.exists():
-                raise NotFound(kind="artifact", name=digest, remedy=f"{path} is gone: run the step again")
-            found = _digest_of_file(path)
-            if found != digest:
-                raise CorruptArtifact(digest=digest, found=found, path=str(path))
-            self._verified.add(digest)
+        with self._translated(digest, path):
+            state = _state(path)
+            if self._verified.get(digest) != state:
+                found = _digest_of_file(path)
+                if found != digest:
+                    raise CorruptArtifact(digest=digest, found=found, path=str(path))
+                self._verified[digest] = state
         return path
 
     def has(self, digest: Digest) -> bool:
@@ -104,17 +119,57 @@ class FileArtifacts:
         for path in sorted((self.root / "sha256").glob("??/*")):
             yield f"sha256:{path.parent.name}{path.name}"
 
+    def discard(self, scratch: Path) -> None:
+        """Remove a scratch file where that can be done; a leftover is swept away later."""
+        try:
+            scratch.unlink(missing_ok=True)
+        except OSError:
+            pass
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left half-written."""
+        for path in self._scratch.iterdir():
+            try:
+                if time.time() - path.stat().st_mtime > LEFTOVER_S:
+                    path.unlink()
+            except FileNotFoundError:
+                pass  # another process was faster
+
     def _place(self, digest: Digest) -> Path:
+        # Digests come from requests too: anything else could name a file outside.
+        if not _DIGEST.fullmatch(digest):
+            raise NotFound(kind="artifact", name=digest, remedy="a digest is `sha256:` and 64 hexadecimal digits")
         return self.root / "sha256" / digest[7:9] / digest[9:]
+
+    def _is_safe(self, digest: Digest) -> bool:
+        """Return whether the artifact is there already, and make sure that its name is on the disk."""
+        place = self._place(digest)
+        if not place.exists():
+            return False
+        # Another process may have named it a moment ago, and not synced the folder yet.
+        self._sync(place.parent)
+        return True
 
     def _name(self, scratch: Path, digest: Digest) -> None:
         place = self._place(digest)
-        fresh = not place.parent.exists()
         place.parent.mkdir(parents=True, exist_ok=True)
         os.rename(scratch, place)
-        _sync_folder(place.parent)
-        if fresh:
-            _sync_folder(place.parent.parent)
+        self._sync(place.parent)
+
+    def _sync(self, folder: Path) -> None:
+        _sync_folder(folder)
+        if folder not in self._synced:
+            _sync_folder(folder.parent)
+            self._synced.add(folder)
+
+    @contextmanager
+    def _translated(self, digest: Digest, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise NotFound(kind="artifact", name=digest, remedy=f"{path} is gone: run the step again") from error
+        except OSError as error:
+            raise StoreUnavailable(f"the artifact {path} cannot be read: {error.strerror}") from error
 
     def unwritable(self, error: OSError) -> StoreUnavailable:
         """Return the error that tells the user why nothing can be written here."""
@@ -123,10 +178,6 @@ class FileArtifacts:
             remedy="free some space or mend the folder's permissions, then run again: finished steps are kept",
         )
 
-    def _unwritable_after(self, scratch: Path, error: OSError) -> StoreUnavailable:
-        scratch.unlink(missing_ok=True)
-        return self.unwritable(error)
-
 
 def _digest_of_file(path: Path) -> Digest:
     state = sha256()
@@ -134,6 +185,12 @@ def _digest_of_file(path: Path) -> Digest:
         while chunk := file.read(CHUNK_BYTES):
             state.update(chunk)
     return "sha256:" + state.hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Return what changes when somebody writes to the file."""
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _sync_folder(folder: Path) -> None:

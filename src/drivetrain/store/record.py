@@ -17,7 +17,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     `TABLE` names the table, `KEY` the fields that identify a row (writing the same key again replaces the row) and
     `INDEXES` the fields it is often looked up by. Fields of type str, int, float, bool and datetime become columns of
-    their own; anything else becomes a JSON column.
+    their own; anything else becomes a JSON column. Moments come back in UTC.
     """
 
     TABLE: ClassVar[str]
@@ -28,6 +28,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 def now() -> datetime:
     """Return the present moment in UTC, with microseconds."""
     return datetime.now(UTC)
+
+
+def utc(moment: datetime) -> datetime:
+    """Return a moment in UTC; one without a zone, as data often has, is taken to be in UTC.
+
+    >>> utc(datetime(2013, 4, 1)).isoformat()
+    '2013-04-01T00:00:00+00:00'
+    """
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def new_id(prefix: str) -> str:

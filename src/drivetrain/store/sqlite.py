@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
+import time
 import types
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get
 import msgspec
 
 from drivetrain.errors import StoreUnavailable
-from drivetrain.store.record import Record
+from drivetrain.store import exact
+from drivetrain.store.record import Record, utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +26,7 @@ R = TypeVar("R", bound=Record)
 # How long a writer waits for another process's transaction; those last milliseconds.
 BUSY_S = 60.0
 _CONDITION = re.compile(r"^(\w+)(?: (=|!=|<|<=|>|>=))?$")
+_OPERATORS = {None: "IS", "=": "IS", "!=": "IS NOT"}
 _COLUMN_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL", bool: "INTEGER", datetime: "TEXT"}
 
 
@@ -32,6 +35,7 @@ class _Table:
 
     def __init__(self, kind: type[Record]) -> None:
         self.kind, self.name, self.key = kind, kind.TABLE, kind.KEY
+        self.is_indexed = False
         self.plain: dict[str, type] = {}
         columns = []
         hints = get_type_hints(kind)
@@ -43,8 +47,10 @@ class _Table:
             columns.append(f'"{field}" {_COLUMN_TYPES[plain] if plain else "JSON"}')
         self.columns = columns
         names = ", ".join(f'"{field}"' for field in self.fields)
-        self.insert = f'INSERT OR REPLACE INTO "{self.name}" ({names}) VALUES ({", ".join("?" * len(self.fields))})'
-        self.select = f'SELECT {names} FROM "{self.name}"'
+        # Names come from our own classes; values are always bound.
+        places = ", ".join("?" * len(self.fields))
+        self.insert = f'INSERT OR REPLACE INTO "{self.name}" ({names}) VALUES ({places})'  # noqa: S608
+        self.select = f'SELECT {names} FROM "{self.name}"'  # noqa: S608
         self.is_simple = [field in self.plain and self.plain[field] is not datetime for field in self.fields]
 
     def row(self, record: Record) -> list[Any]:
@@ -52,11 +58,12 @@ class _Table:
         for field, simple in zip(self.fields, self.is_simple, strict=True):
             value = getattr(record, field)
             if simple or value is None:
-                values.append(value)
+                # SQLite takes NaN for NULL; as text it comes back.
+                values.append("NaN" if value != value else value)
             elif field in self.plain:
                 values.append(as_text(value))
             else:
-                values.append(msgspec.json.encode(value).decode())
+                values.append(exact.encode(value).decode())
         return values
 
     def record(self, row: tuple[Any, ...]) -> Any:
@@ -64,8 +71,8 @@ class _Table:
         for field, value in zip(self.fields, row, strict=True):
             if value is None:
                 continue
-            body[field] = value if field in self.plain else msgspec.json.decode(value)
-        return msgspec.convert(body, self.kind, strict=False)
+            body[field] = value if field in self.plain else exact.decode(value)
+        return msgspec.convert(body, self.kind, strict=False, str_keys=True)
 
 
 class SQLiteLedger:
@@ -84,13 +91,16 @@ class SQLiteLedger:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._enter_wal()
             self._db.execute("PRAGMA synchronous = FULL")
         except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(f"the ledger {path} cannot be opened: {error}") from error
+            raise StoreUnavailable(
+                f"the ledger {path} cannot be opened: {error}",
+                remedy="if the file is damaged, put back a copy of it; if it is not Drivetrain's, name another folder",
+            ) from error
 
     def write(self, *records: Record) -> None:
-        with self.transaction():
+        with self.transaction(), self._translated():
             for kind in dict.fromkeys(type(record) for record in records):
                 table = self._table(kind, create=True)
                 assert table is not None
@@ -113,17 +123,15 @@ class SQLiteLedger:
                 match = _CONDITION.match(condition)
                 if match is None or match[1] not in table.fields:
                     raise ValueError(f"{condition!r} is not a field of {table.name}, or has an unknown operator")
-                if value is None:
-                    conditions.append(f'"{match[1]}" IS {"NOT " if match[2] == "!=" else ""}NULL')
-                    continue
-                conditions.append(f'"{match[1]}" {match[2] or "="} ?')
+                # `IS` is `=` that counts None as a value like any other.
+                operator = _OPERATORS.get(match[2], match[2])
+                conditions.append(f'"{match[1]}" {operator} ?')
                 values.append(as_text(value) if isinstance(value, datetime) else value)
             sql = table.select + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
-            field = order.removeprefix("-") or "rowid"
-            if field != "rowid" and field not in table.fields:
+            field, direction = order.removeprefix("-"), "DESC" if order.startswith("-") else "ASC"
+            if field and field not in table.fields:
                 raise ValueError(f"{field!r} is not a field of {table.name}")
-            direction = "DESC" if order.startswith("-") else "ASC"
-            sql += f' ORDER BY {field if field == "rowid" else chr(34) + field + chr(34)} {direction}, rowid {direction}'
+            sql += f' ORDER BY "{field}" {direction}, rowid {direction}' if field else f" ORDER BY rowid {direction}"
             if limit is not None:
                 sql += f" LIMIT {int(limit)}"
             with self._translated():
@@ -132,27 +140,28 @@ class SQLiteLedger:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        with self._lock, self._translated():
-            if self._depth == 0:
-                self._db.execute("BEGIN IMMEDIATE")
+        with self._lock:
+            level = self._depth
+            begin = f"SAVEPOINT level_{level}" if level else "BEGIN IMMEDIATE"
+            commit = f"RELEASE level_{level}" if level else "COMMIT"
+            undo = (f"ROLLBACK TO level_{level}", commit) if level else ("ROLLBACK",)
+            with self._translated():
+                self._db.execute(begin)
             self._depth += 1
             try:
                 yield
+                with self._translated():
+                    self._db.execute(commit)
             except BaseException:
-                self._depth -= 1
-                if self._depth == 0:
-                    self._db.execute("ROLLBACK")
-                    self._tables.clear()
+                self._tables.clear()
+                # A full disk has ended the transaction already.
+                if self._db.in_transaction:
+                    for statement in undo:
+                        self._db.execute(statement)
                 raise
-            self._depth -= 1
-            if self._depth == 0:
-                try:
-                    self._db.execute("COMMIT")
-                except sqlite3.Error:
-                    if self._db.in_transaction:
-                        self._db.execute("ROLLBACK")
-                    self._tables.clear()
-                    raise
+            finally:
+                self._depth -= 1
+            if level == 0:
                 self._own_commits += 1
 
     def generation(self) -> int:
@@ -166,7 +175,7 @@ class SQLiteLedger:
 
     def _table(self, kind: type[Record], *, create: bool) -> _Table | None:
         table = self._tables.get(kind)
-        if table is not None:
+        if table is not None and (table.is_indexed or not create):
             return table
         table = _Table(kind)
         with self._translated():
@@ -189,13 +198,28 @@ class SQLiteLedger:
                     name = f"{table.name}_{'_'.join(fields)}"
                     listed = ", ".join(f'"{field}"' for field in fields)
                     self._db.execute(f'CREATE INDEX IF NOT EXISTS "{name}" ON "{table.name}" ({listed})')
+                table.is_indexed = True
         self._tables[kind] = table
         return table
+
+    def _enter_wal(self) -> None:
+        # Of several processes that open a new file at once, one makes it a WAL; SQLite does not let the others wait.
+        patience = time.monotonic() + BUSY_S
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+                    raise
+                time.sleep(0.01)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except sqlite3.ProgrammingError:
+            raise  # a value that SQLite does not know: a mistake in a record, not the file's
         except sqlite3.DatabaseError as error:
             raise StoreUnavailable(
                 f"the ledger {self.path} cannot be used: {error}",
@@ -204,8 +228,8 @@ class SQLiteLedger:
 
 
 def as_text(moment: datetime) -> str:
-    """Return a moment as text whose alphabetical order is the order in time."""
-    return moment.isoformat(timespec="microseconds")
+    """Return a moment as text in UTC, whose alphabetical order is the order in time."""
+    return utc(moment).isoformat(timespec="microseconds")
 
 
 def _plain_type(hint: Any) -> type | None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from drivetrain.errors import Place
+from drivetrain.errors import Place, Unkeepable, WrongForm
+from drivetrain.store import exact
 from drivetrain.store.artifact import Artifact
-from drivetrain.store.codecs.codec import codec_for, reader_of
+from drivetrain.store.codecs.codec import codec_for, codec_named, fits, reader_of
 from drivetrain.store.files import FileArtifacts
 from drivetrain.store.sqlite import SQLiteLedger
 
@@ -34,9 +33,7 @@ class Store:
     def open(cls, root: Path, *, allow_pickle: bool = False) -> Store:
         """Open the store in the folder `root`, making it where there is none."""
         artifacts = FileArtifacts(root / "artifacts")
-        return cls(
-            root=root, artifacts=artifacts, ledger=SQLiteLedger(root / "ledger.db"), allow_pickle=allow_pickle
-        )
+        return cls(root=root, artifacts=artifacts, ledger=SQLiteLedger(root / "ledger.db"), allow_pickle=allow_pickle)
 
     def keep(
         self, value: Any, *, part: str, detail: dict[str, Any] | None = None, place: Place | None = None
@@ -45,18 +42,28 @@ class Store:
 
         Raises:
             NoCodec: no safe codec keeps its type.
+            Unkeepable: it holds something that cannot be kept.
             StoreUnavailable: the disk is full or cannot be written.
         """
         codec = codec_for(type(value), part=part, allow_pickle=self.allow_pickle, place=place)
         scratch = self.artifacts.scratch_path()
         try:
-            written = codec.write(value, scratch)
+            try:
+                written = codec.write(value, scratch)
+            except Unkeepable as error:
+                if not self.allow_pickle:
+                    raise Unkeepable(**error.facts | {"part": part, "place": place}) from error
+                self.artifacts.discard(scratch)
+                written = codec_named("pickle").write(value, scratch)
             size_bytes = scratch.stat().st_size
             digest = self.artifacts.adopt(scratch)
         except OSError as error:
+            # The disk's errors have a number; those of polars, which looks for the user's sources only now, have none.
+            if error.errno is None:
+                raise
             raise self.artifacts.unwritable(error) from error
         finally:
-            scratch.unlink(missing_ok=True)
+            self.artifacts.discard(scratch)
         return Artifact(
             digest=digest,
             format=written.format,
@@ -76,21 +83,23 @@ class Store:
 
         Raises:
             CorruptArtifact: the bytes are not those that were kept.
+            WrongForm: they do not give that type.
+            Refused: they could run code, and the project does not allow that.
         """
-        codec = reader_of(artifact.format)
-        if form is not None and form is not Any:
-            wanted = codec_for(form, part=artifact.digest, allow_pickle=self.allow_pickle)
-            if artifact.format in wanted.formats:
-                codec = wanted
-        return codec.read(self.artifacts.path(artifact.digest), form)
+        form = None if form is Any else form
+        codec = reader_of(artifact.format, form, allow_pickle=self.allow_pickle)
+        value = codec.read(self.artifacts.path(artifact.digest), form)
+        if form is not None and not fits(value, form):
+            raise WrongForm(format=artifact.format, wanted=getattr(form, "__qualname__", str(form)))
+        return value
 
     def keep_json(self, value: Any) -> str:
         """Keep a value as JSON and return its digest."""
-        return self.artifacts.put(msgspec.json.encode(value, order="deterministic"))
+        return self.artifacts.put(exact.encode(value))
 
     def json(self, digest: str, form: Any = Any) -> Any:
         """Return what `keep_json` kept."""
-        return msgspec.json.decode(self.artifacts.get(digest), type=form)
+        return exact.decode(self.artifacts.get(digest), form)
 
     def close(self) -> None:
         """Let go of the ledger; nothing is pending."""

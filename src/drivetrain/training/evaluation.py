@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Operator = Literal[">=", ">", "<=", "<"]
-_SWAPPED: dict[str, Operator] = {">=": "<=", ">": "<", "<=": ">=", "<": ">"}
 
 
 class Standard(msgspec.Struct, frozen=True, eq=False):
@@ -166,6 +165,8 @@ class Evaluation(FunctionPart, frozen=True, kw_only=True, eq=False):
         return self[metric]
 
     def __getitem__(self, metric: str) -> Measure:
+        if not isinstance(metric, str):  # iterating over the part comes here with numbers
+            raise TypeError("a metric is named by text")
         known = self.metrics()
         if known is not None and metric not in known:
             raise UnknownMetric(evaluation=self.name, metric=metric, known=known, place=caller())

@@ -164,6 +164,21 @@ def plain_form(form: Any) -> Any:
     return form
 
 
+def fits(value: Any, form: Any) -> bool:
+    """Return whether a value is of the wanted type, as far as the type's codec can tell.
+
+    >>> fits(1, dict), fits({}, dict | None), fits(1, object)
+    (False, True, True)
+    """
+    kind = plain_form(form)
+    if value is None or not isinstance(kind, type) or family_of(kind) is None:
+        return True
+    try:
+        return isinstance(value, kind)
+    except TypeError:
+        return True  # a TypedDict, a protocol: what reads them has checked
+
+
 @lru_cache(maxsize=64)
 def codec_named(family: str) -> Codec:
     """Return the codec in the file of that name.

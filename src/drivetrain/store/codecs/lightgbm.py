@@ -51,6 +51,7 @@ class LightGBMCodec:
         model, facts = read_booster(path, "LightGBM", {"Booster", *_CLASSES})
         booster = lightgbm.Booster(model_str=model.decode(), params={"verbosity": -1}) if model is not None else None
         if facts["class"] == "Booster":
+            assert booster is not None
             booster.best_iteration = facts["best_iteration"]
             return booster
         kind = _CLASSES[facts["class"]]

@@ -1,0 +1,397 @@
+"""The prediction log, read: what was answered and what turned out to be true, sealed and not yet sealed alike."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import msgspec
+import polars as pl
+
+from drivetrain.data.schema import dtype_of
+from drivetrain.errors import NotFound
+from drivetrain.registry.version import Version
+from drivetrain.serving.journal import Label, Line, folder_of, time_of
+from drivetrain.store.artifact import Artifact
+from drivetrain.store.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from drivetrain.store.store import Store
+
+Kind = Literal["predictions", "feedback"]
+_AT = pl.Datetime("us", "UTC")
+_FEEDBACK = {"at": _AT, "id": pl.String, "key": pl.String, "label": pl.String, "source": pl.String, "offset": pl.Int64}
+
+
+class Segment(Record, frozen=True, kw_only=True):
+    """Sealed lines of the log as one Parquet table: the rows of one version, or labels, from one worker's part.
+
+    `number` counts the segments of a service; `source` is the name of the part, whose lines are in segments from the
+    moment that these are recorded, whether the file is still there or not.
+    """
+
+    TABLE: ClassVar[str] = "segment"
+    KEY: ClassVar[tuple[str, ...]] = ("service", "source", "version")
+    INDEXES: ClassVar[tuple[tuple[str, ...], ...]] = (("service", "number"), ("first_id",))
+
+    service: str
+    source: str
+    # Empty for feedback.
+    version: str
+    kind: Kind
+    number: int
+    artifact: Artifact
+    rows: int
+    first_id: str
+    last_id: str
+    first_at: datetime
+    last_at: datetime
+    # By the data's own time, where rows have one.
+    first_time: datetime | None = None
+    last_time: datetime | None = None
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer: what was asked, what was seen, what was said, by which version and when."""
+
+    id: str
+    service: str
+    at: datetime
+    version: str
+    arm: str
+    key: Any = None
+    time: datetime | None = None
+    prediction: Any
+    request: dict[str, Any]
+    features: dict[str, Any] = {}
+    # The newest label that was sent for it, if any.
+    label: Any = None
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """How far a reader has come: the last segment's number, and the bytes of each part that is not sealed yet."""
+
+    number: int = 0
+    offsets: dict[str, int] = {}
+
+
+def read_predictions(
+    store: Store, service: str, *, version: str | None = None, since: datetime | None = None, until: datetime | None = None
+) -> pl.DataFrame:
+    """Return what was answered, in order: the columns id, at, version, arm, key, time, prediction, probabilities,
+    request and features.
+
+    `since` and `until` (not included) are by the clock. `key` is text. `prediction` is a number, or text where classes
+    are predicted. `request` and `features` are structs; where versions differ, with the fields of all of them.
+    """
+    parts = _open_parts(store, service, "predictions")
+    where: dict[str, Any] = {"service": service, "kind": "predictions"} | ({"version": version} if version else {})
+    if since is not None:
+        where["last_at >="] = since
+    if until is not None:
+        where["first_at <"] = until
+    segments = store.ledger.find(Segment, where, order="number")
+    frames = [pl.read_parquet(store.artifacts.path(segment.artifact.digest)) for segment in segments]
+    sealed = _sealed(store, service, parts)
+    for name, data in parts.items():
+        if name not in sealed:
+            frames += tables_of(store, name, data, version=version).values()
+    frame = joined(frames)
+    if since is not None:
+        frame = frame.filter(pl.col("at") >= since)
+    if until is not None:
+        frame = frame.filter(pl.col("at") < until)
+    return frame.drop("source", "offset").sort("id")
+
+
+def read_new(store: Store, service: str, cursor: Cursor, *, kind: Kind = "predictions") -> tuple[pl.DataFrame, Cursor]:
+    """Return the rows of the log that came after a cursor, and the cursor after them: each row is given once.
+
+    The rows have the columns of `read_predictions`, or those of `read_feedback`.
+    """
+    parts = _open_parts(store, service, kind, cursor.offsets)
+    found = store.ledger.find(Segment, {"service": service, "number >": cursor.number}, order="number")
+    offsets = dict(cursor.offsets)
+    frames = []
+    for segment in found:
+        if segment.kind == kind:
+            frame = pl.read_parquet(store.artifacts.path(segment.artifact.digest))
+            frames.append(frame.filter(pl.col("offset") >= cursor.offsets.get(segment.source, 0)))
+            offsets.pop(segment.source, None)
+    sealed = _sealed(store, service, parts)
+    for name, data in parts.items():
+        if name in sealed:
+            continue
+        start = cursor.offsets.get(name, 0)
+        offsets[name] = start + len(data)
+        frames += (
+            tables_of(store, name, data, start=start).values() if kind == "predictions" else [labels_of(name, data, start)]
+        )
+    number = max([cursor.number, *(segment.number for segment in found)])
+    frame = joined(frames) if kind == "predictions" else pl.concat([pl.DataFrame(schema=_FEEDBACK), *frames])
+    return frame.drop("source", "offset"), Cursor(number, offsets)
+
+
+def read_feedback(store: Store, service: str, *, since: datetime | None = None) -> pl.DataFrame:
+    """Return the labels that were sent, in order: the columns at, id, key and label.
+
+    `key` is text, and `label` is JSON, since it may be a number, a text or a truth value.
+    """
+    frame, _ = read_new(store, service, Cursor(), kind="feedback")
+    return (frame.filter(pl.col("at") >= since) if since else frame).sort("at", maintain_order=True)
+
+
+def labelled(
+    store: Store, service: str, version: str | None = None, *, since: datetime | None = None, until: datetime | None = None
+) -> pl.DataFrame:
+    """Return the predictions whose label has arrived, with it in the column `label`.
+
+    A label belongs to the prediction whose id it names, or to all predictions for its key; the latest one counts.
+    `label` is a number or a truth value where all labels are, and text otherwise.
+    """
+    return join_labels(
+        read_predictions(store, service, version=version, since=since, until=until), read_feedback(store, service)
+    )
+
+
+def join_labels(predictions: pl.DataFrame, feedback: pl.DataFrame) -> pl.DataFrame:
+    """Return the predictions that have a label, with it; see `labelled`."""
+    feedback = feedback.with_row_index("turn")
+    by_id = feedback.filter(pl.col("id").is_not_null()).unique("id", keep="last", maintain_order=True)
+    by_key = feedback.filter(pl.col("key").is_not_null()).unique("key", keep="last", maintain_order=True)
+    found = predictions.join(by_id.select("id", label_by_id="label", turn_by_id="turn"), on="id", how="left").join(
+        by_key.select("key", label_by_key="label", turn_by_key="turn"), on="key", how="left"
+    )
+    is_by_id = pl.col("turn_by_id").fill_null(-1).cast(pl.Int64) >= pl.col("turn_by_key").fill_null(-1).cast(pl.Int64)
+    found = found.with_columns(
+        label=pl.when(is_by_id).then("label_by_id").otherwise("label_by_key")
+    ).drop("label_by_id", "label_by_key", "turn_by_id", "turn_by_key")
+    found = found.filter(pl.col("label").is_not_null())
+    return found.with_columns(pl.Series("label", [msgspec.json.decode(text) for text in found["label"]], strict=False))
+
+
+def find_prediction(store: Store, prediction_id: str, service: str = "") -> Prediction:
+    """Return one answer by its id, whichever service gave it.
+
+    Raises:
+        NotFound: none was given under that id.
+    """
+    unknown = NotFound(kind="prediction", name=prediction_id, remedy="an id looks like pred-01jd8m3k200004h7wz")
+    try:
+        given_at = time_of(prediction_id)
+    except ValueError:
+        raise unknown from None
+    services = [service] if service else sorted(path.name for path in (store.root / "serving").glob("*") if path.is_dir())
+    needle = f'"{prediction_id}"'.encode()
+    for name in services:
+        for source, data in _open_parts(store, name, "predictions", opened_before=given_at).items():
+            place = data.find(needle)
+            while place >= 0:
+                start = data.rfind(b"\n", 0, place) + 1
+                end = data.find(b"\n", place)
+                for table in tables_of(store, source, data[start : end + 1]).values():
+                    found = table.filter(pl.col("id") == prediction_id)
+                    if len(found):
+                        return _prediction(store, name, found)
+                place = data.find(needle, place + 1)
+    where = {"first_id <=": prediction_id, "last_id >=": prediction_id, "kind": "predictions"}
+    for segment in store.ledger.find(Segment, where):
+        found = (
+            pl.scan_parquet(store.artifacts.path(segment.artifact.digest)).filter(pl.col("id") == prediction_id).collect()
+        )
+        if len(found):
+            return _prediction(store, segment.service, found)
+    raise unknown
+
+
+def _prediction(store: Store, service: str, found: pl.DataFrame) -> Prediction:
+    row = found.row(0, named=True)
+    labels = join_labels(found, read_feedback(store, service))
+    return Prediction(
+        service=service,
+        label=labels["label"][0] if len(labels) else None,
+        **{name: row[name] for name in ("id", "at", "version", "arm", "key", "time", "prediction")},
+        request=row["request"],
+        features=row["features"] or {},
+    )
+
+
+def part_paths(folder: Path, kind: str) -> list[Path]:
+    """Return the parts that are not sealed yet, the oldest first."""
+    return sorted(folder.glob(f"{kind}-*.jsonl"))
+
+
+def _open_parts(
+    store: Store, service: str, kind: str, offsets: dict[str, int] | None = None, *, opened_before: float | None = None
+) -> dict[str, bytes]:
+    """Return the whole lines of each part that is not sealed yet, from an offset on.
+
+    They are read before the segments are asked for: a part that is sealed meanwhile is then found in both, and left
+    out once, rather than in neither.
+    """
+    found = {}
+    for path in part_paths(folder_of(store, service), kind):
+        if opened_before is not None and int(path.name.split("-")[1]) / 1000 > opened_before + 60:
+            continue
+        try:
+            with open(path, "rb") as file:
+                file.seek((offsets or {}).get(path.name, 0))
+                data = file.read()
+        except FileNotFoundError:  # sealed since the folder was listed
+            continue
+        found[path.name] = data[: data.rfind(b"\n") + 1]
+    return found
+
+
+def _sealed(store: Store, service: str, parts: Iterable[str]) -> set[str]:
+    return {
+        name for name in parts if store.ledger.find(Segment, {"service": service, "source": name}, limit=1)
+    }
+
+
+def tables_of(
+    store: Store, source: str, data: bytes, *, version: str | None = None, start: int = 0
+) -> dict[str, pl.DataFrame]:
+    """Return the predictions in some lines of a part as a table for each version."""
+    columns: dict[str, dict[str, list[Any]]] = {}
+    decode = msgspec.json.Decoder(Line).decode
+    offset = start
+    for text in data.splitlines(keepends=True):
+        try:
+            line = decode(text)
+        except (msgspec.MsgspecError, ValueError):  # what a failing disk left
+            line = None
+        if line is not None and (version is None or line.version == version):
+            _gather(columns.setdefault(line.version, {name: [] for name in _COLUMNS}), line, offset)
+        offset += len(text)
+    return {name: _table(store, name, source, each) for name, each in columns.items()}
+
+
+_COLUMNS = ("id", "at", "arm", "key", "prediction", "probabilities", "request", "features", "offset")
+
+
+def _gather(columns: dict[str, list[Any]], line: Line, offset: int) -> None:
+    count = len(line.ids)
+    columns["id"] += line.ids
+    columns["at"] += [line.at] * count
+    columns["arm"] += [line.arm] * count
+    columns["key"] += [None if key is None else str(key) for key in line.keys] if line.keys else [None] * count
+    columns["prediction"] += line.predictions
+    columns["probabilities"] += line.probabilities or [None] * count
+    columns["request"] += line.requests
+    if line.features:
+        columns["features"] += [
+            dict(zip(line.features, values, strict=True)) for values in zip(*line.features.values(), strict=True)
+        ]
+    else:
+        columns["features"] += [None] * count
+    columns["offset"] += [offset] * count
+
+
+def _table(store: Store, version: str, source: str, columns: dict[str, list[Any]]) -> pl.DataFrame:
+    known = store.ledger.get(Version, version)
+    request = features = time_name = None
+    is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in columns["prediction"])
+    if known is not None:
+        request, features = known.signature.request, known.signature.features
+        time_name = known.signature.roles.time
+        is_number = known.signature.task != "multiclass"
+    requests = _rows(columns["request"], request)
+    has_features = any(row is not None for row in columns["features"])
+    seen = _rows(columns["features"], features) if has_features else None
+    predictions = [float(value) if is_number else str(value) for value in columns["prediction"]]
+    time = requests[time_name] if time_name and time_name in requests.columns else None
+    if time is None or time.dtype.base_type() not in (pl.Datetime, pl.Date):
+        time = pl.Series([None] * len(requests), dtype=_AT)
+    elif isinstance(time.dtype, pl.Datetime) and time.dtype.time_zone:
+        time = time.dt.convert_time_zone("UTC").cast(_AT)
+    else:
+        time = time.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if seen is None:  # the model took the request as it was
+        names = [column.name for column in features or [] if column.name in requests.columns]
+        seen = requests.select(names) if names else requests
+    return pl.DataFrame(
+        {
+            "id": pl.Series(columns["id"], dtype=pl.String),
+            "at": pl.Series(columns["at"], dtype=pl.Int64).cast(_AT),
+            "version": pl.repeat(version, len(requests), dtype=pl.String, eager=True),
+            "arm": pl.Series(columns["arm"], dtype=pl.String),
+            "key": pl.Series(columns["key"], dtype=pl.String),
+            "time": time,
+            "prediction": pl.Series(predictions, dtype=pl.Float64 if is_number else pl.String),
+            "probabilities": pl.Series(columns["probabilities"], dtype=pl.List(pl.Float64)),
+            "request": requests.to_struct(),
+            "features": seen.to_struct(),
+            "source": pl.repeat(source, len(requests), dtype=pl.String, eager=True),
+            "offset": pl.Series(columns["offset"], dtype=pl.Int64),
+        }
+    )
+
+
+def _rows(rows: list[dict[str, Any] | None], columns: Sequence[Any] | None) -> pl.DataFrame:
+    """Return objects as a table with the exact types of the signature; times are read from their text."""
+    plain = [row or {} for row in rows]
+    if columns is None:
+        return pl.DataFrame(plain, infer_schema_length=None)
+    found = []
+    for column in columns:
+        values = [row.get(column.name) for row in plain]
+        dtype = None if column.kind == "other" else dtype_of(column)
+        if isinstance(dtype, pl.Datetime):
+            series = pl.Series(column.name, values, dtype=pl.String)
+            if dtype.time_zone:
+                series = series.str.to_datetime(time_unit=dtype.time_unit, time_zone="UTC", strict=False)
+                series = series.dt.convert_time_zone(dtype.time_zone)
+            else:
+                series = series.str.to_datetime(time_unit=dtype.time_unit, strict=False)
+        elif dtype == pl.Date:
+            series = pl.Series(column.name, values, dtype=pl.String).str.to_date(strict=False)
+        else:
+            series = pl.Series(column.name, values, dtype=dtype, strict=False)
+        found.append(series)
+    return pl.DataFrame(found)
+
+
+def labels_of(source: str, data: bytes, start: int = 0) -> pl.DataFrame:
+    """Return the labels in some lines of a part."""
+    rows = []
+    offset = start
+    for text in data.splitlines(keepends=True):
+        try:
+            label = msgspec.json.decode(text, type=Label)
+            key = None if label.key is None else str(label.key)
+            rows.append((label.at, label.id, key, msgspec.json.encode(label.label).decode(), source, offset))
+        except (msgspec.MsgspecError, ValueError):
+            pass
+        offset += len(text)
+    frame = pl.DataFrame(rows, schema=_FEEDBACK | {"at": pl.Int64}, orient="row")
+    return frame.with_columns(pl.col("at").cast(_AT))
+
+
+def joined(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return tables of several versions as one; a struct has the fields of all."""
+    if not frames:
+        return pl.DataFrame(schema=_EMPTY)
+    if len({tuple(frame.schema.items()) for frame in frames}) == 1:
+        return pl.concat(frames)
+    whole = []
+    for name in ("request", "features"):
+        parts = [frame[name].struct.unnest() if len(frame[name].struct.fields) else pl.DataFrame({"": [None] * len(frame)}) for frame in frames]
+        whole.append(pl.concat(parts, how="diagonal_relaxed").to_struct(name))
+    rest = pl.concat([frame.drop("request", "features") for frame in frames], how="diagonal_relaxed")
+    return rest.with_columns(*whole).select(list(_EMPTY))
+
+
+_EMPTY: dict[str, Any] = {
+    "id": pl.String, "at": _AT, "version": pl.String, "arm": pl.String, "key": pl.String, "time": _AT,
+    "prediction": pl.Float64, "probabilities": pl.List(pl.Float64), "request": pl.Struct({}), "features": pl.Struct({}),
+    "source": pl.String, "offset": pl.Int64,
+}  # fmt: skip
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """Return a moment in UTC; one without a zone is taken to be."""
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,100 @@
+"""Sealing: finished parts of the log become Parquet artifacts, and leave the folder where workers write."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from drivetrain.serving.journal import folder_of
+from drivetrain.serving.log import Kind, Segment, labels_of, part_paths, tables_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from drivetrain.store.store import Store
+
+
+def seal(store: Store, service: str) -> int:
+    """Seal every part that no worker writes to any longer, those of dead workers included; return the rows sealed.
+
+    A part's rows are in the ledger before its file goes. Killed in between, the next call finds them there and only
+    removes the file: no row is lost or doubled.
+
+    Raises:
+        StoreUnavailable: the disk is full or cannot be written; the parts stay as they are.
+    """
+    rows = 0
+    kinds: tuple[Kind, ...] = ("predictions", "feedback")
+    for kind in kinds:
+        for path in part_paths(folder_of(store, service), kind):
+            handle = _taken(path)
+            if handle < 0:
+                continue
+            try:
+                if not store.ledger.find(Segment, {"service": service, "source": path.name}, limit=1):
+                    rows += _seal_part(store, service, kind, path)
+                path.unlink(missing_ok=True)
+            finally:
+                os.close(handle)
+    return rows
+
+
+def _taken(path: Path) -> int:
+    """Return a handle that holds the part's lock, or -1 where a worker does."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return -1
+    if not path.exists():  # another process has sealed it since
+        os.close(handle)
+        return -1
+    return handle
+
+
+def _seal_part(store: Store, service: str, kind: Kind, path: Path) -> int:
+    data = path.read_bytes()
+    tables = tables_of(store, path.name, data) if kind == "predictions" else {"": labels_of(path.name, data)}
+    kept = {
+        version: store.keep(table, part=service, detail={"service": service, "log": kind})
+        for version, table in tables.items()
+        if len(table)
+    }
+    if not kept:
+        return 0
+    ledger = store.ledger
+    with ledger.transaction():
+        last = ledger.find(Segment, {"service": service}, order="-number", limit=1)
+        number = last[0].number if last else 0
+        segments = []
+        for version, artifact in kept.items():
+            table = tables[version]
+            number += 1
+            ids = table["id"].drop_nulls()
+            times = table["time"].drop_nulls() if "time" in table.columns else pl.Series(dtype=pl.Datetime("us", "UTC"))
+            segments.append(
+                Segment(
+                    service=service,
+                    source=path.name,
+                    version=version,
+                    kind=kind,
+                    number=number,
+                    artifact=artifact,
+                    rows=len(table),
+                    first_id=str(ids.min() or ""),
+                    last_id=str(ids.max() or ""),
+                    first_at=table["at"].min(),
+                    last_at=table["at"].max(),
+                    first_time=times.min(),
+                    last_time=times.max(),
+                )
+            )
+        ledger.write(*segments)
+    return sum(len(table) for table in tables.values())
