@@ -1,7 +1,9 @@
-"""Watch a service: signals, drift and quality; retrain, judge canaries, promote and roll back as declared."""
+"""Watch the services: signals, drift and quality; retrain, judge canaries, promote and roll back as declared."""
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import open_project
@@ -15,3 +17,23 @@ if TYPE_CHECKING:
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="look once and end")
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
+
+
+def execute(options: Namespace, screen: Screen) -> Any:
+    from drivetrain.monitoring.controller import Controller
+
+    opened = open_project(options)
+    controller = Controller(opened.project, opened.system, opened.store)
+    if options.once:
+        controller.tick()
+        return {"looked": "once"}
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    screen.note(f"watching {opened.system.name}; Ctrl-C ends it")
+    controller.run_forever(stop)
+    return {"looked": "until stopped"}
+
+
+def show(result: Any, screen: Screen) -> None:
+    screen.line("ended")

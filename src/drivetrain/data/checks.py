@@ -251,7 +251,7 @@ def row_count(at_least: int = 1, at_most: int | None = None, *, severity: Severi
 
 
 def fresh(column: str, within: str = "2d", *, severity: Severity = "fail") -> Check:
-    """Require that the newest time in a column is at most `within` old, such as `12h` or `2d`, when the dataset is read.
+    """Require that the newest time in a column is at most `within` old when the dataset is read: `12h`, `2d`.
 
     >>> str(fresh("observed_at", within="6h"))
     'fresh(observed_at, within=6h)'
@@ -338,4 +338,5 @@ def _rows(one: Check, frame: pl.DataFrame) -> str:
         tbl_width_chars=120,
         fmt_str_lengths=24,
     ):
-        return f"{one}:\n{rows}"
+        shown_rows: str = str(rows)
+        return f"{one}:\n{shown_rows}"

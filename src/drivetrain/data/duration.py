@@ -22,7 +22,7 @@ def checked_duration(text: str, setting: str, *, place: Place | None = None) -> 
     >>> checked_duration("21d", "test")
     '21d'
     """
-    if isinstance(text, str) and _FORM.fullmatch(text):
+    if _FORM.fullmatch(text):
         return text
     raise BadSetting(
         setting=setting,

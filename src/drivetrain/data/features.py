@@ -112,8 +112,9 @@ def compute(
 ) -> pl.DataFrame:
     """Return the features of rows, in the order of the rows; training and the server both come through here.
 
-    `part` belongs to a system. `side` holds the other inputs by name, as polars frames. Hidden columns are taken away first; a key that is absent,
-    null or given twice is made up. `settings` are those of training; by default those declared.
+    `part` belongs to a system. `side` holds the other inputs by name, as polars frames. Hidden columns are
+    taken away first. A key that is absent or null is made up, and one may come several times. `settings` are those of
+    training; by default those declared.
 
     Raises:
         StepFailed: the function gives no table, or not each row once.
@@ -131,7 +132,7 @@ def compute(
 
     turn = rows.select(pl.int_range(pl.len()).over(roles.key)).to_series()
     places = pl.int_range(rows.height, eager=True)
-    groups = [turn == number for number in range(turn.max() + 1)]  # type: ignore[operator]  # a number, never empty
+    groups = [turn == number for number in turn.unique().sort()]
     found = pl.concat(
         [_called(part, rows.filter(group), side, roles, settings) for group in groups],
         how="vertical_relaxed",
@@ -172,7 +173,7 @@ def _called(
         )
     clash = next((name for name in roles.hidden if name in found.columns), None)
     if clash is not None:
-        raise _wrong_rows(part, f"it gives a column {clash!r}, the name of a hidden one", "give the feature another name")
+        raise _wrong_rows(part, f"it gives a column {clash!r}, as a hidden one is named", "give it another name")
     found = found.drop([name for name in (roles.key, roles.time) if name is not None], strict=False)
     if not found.columns:
         raise _wrong_rows(part, "it gives no column that is a feature", "return the features beside the key")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -53,7 +54,7 @@ class Bins(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if not self.edges:
             return ["any", "missing"]
         shown = [f"{edge:.4g}" for edge in self.edges]
-        between = [f"{low} – {high}" for low, high in zip(shown, shown[1:], strict=False)]
+        between = [f"{low} – {high}" for low, high in pairwise(shown)]
         return [f"< {shown[0]}", *between, f"≥ {shown[-1]}", "missing"]
 
 
@@ -186,7 +187,7 @@ def _edges(values: NDArray[np.float64]) -> list[float]:
         end = start + step
         if end >= size:
             break
-        # A step that ends within the lump it began with goes on to the lump's end; any other stops before the next value.
+        # A step that ends in the lump it began with goes on to the lump's end; any other stops before its last value.
         lump = values[end] == values[start]
         start = int(np.searchsorted(values, values[end], side="right" if lump else "left"))
         if start >= size:

@@ -34,7 +34,7 @@ LARGE_BYTES = 64 << 20
 
 
 def read(path: str | Path, **options: Any) -> pl.LazyFrame:
-    """Return a table in Parquet, CSV, newline-delimited JSON or Arrow IPC, told by its suffix; it is read when needed.
+    r"""Return a table in Parquet, CSV, newline-delimited JSON or Arrow IPC, told by its suffix; it is read when needed.
 
     A relative path counts from the project's folder, the one with `drivetrain.toml`. A pattern such as
     `data/2013-*.parquet` reads all files that match, one after another. `options` go to polars' scan function.
@@ -45,7 +45,7 @@ def read(path: str | Path, **options: Any) -> pl.LazyFrame:
 
     >>> import tempfile, polars as pl
     >>> file = Path(tempfile.mkdtemp()) / "flights.csv"
-    >>> _ = file.write_text("carrier\\nUA\\n")
+    >>> _ = file.write_text("carrier\nUA\n")
     >>> read(file).collect().item()
     'UA'
     """

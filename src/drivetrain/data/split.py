@@ -136,7 +136,7 @@ def rows_to_test(
         failed.remedy = "declare `@dt.dataset(time=...)`, or split by a share such as test=0.25"
         raise failed
     numbers = pl.int_range(table.height, dtype=pl.UInt64, eager=True) if roles.key is None else table[roles.key]
-    return _draws(numbers.filter(labelled)) < test
+    return _draws(numbers.filter(labelled)).lt(test)
 
 
 def _draws(keys: pl.Series) -> pl.Series:
@@ -150,9 +150,7 @@ def _draws(keys: pl.Series) -> pl.Series:
         state = keys.to_numpy().astype(np.uint64)
     else:
         # polars' own hash may differ between its versions.
-        state = np.fromiter(
-            (crc32(text.encode()) for text in keys.cast(pl.String)), dtype=np.uint64, count=len(keys)
-        )
+        state = np.fromiter((crc32(text.encode()) for text in keys.cast(pl.String)), dtype=np.uint64, count=len(keys))
     # The finalizer of splitmix64 (Steele, Lea and Flood 2014).
     state = state + np.uint64(SEED)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

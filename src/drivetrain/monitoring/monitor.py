@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
@@ -12,20 +13,27 @@ from drivetrain.monitoring.duration import duration
 from drivetrain.serving.service import Service
 from drivetrain.system.caller import caller
 from drivetrain.system.part import Part
+from drivetrain.training.evaluation import Condition
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from drivetrain.registry.version import Task
+    from collections.abc import Mapping
 
 Rule = Literal["drift", "prediction_drift", "quality"]
+_DAY = timedelta(days=1)
 
-# The metrics that are watched when none is named.
-USUAL_METRICS: dict[Task, tuple[str, ...]] = {
-    "binary": ("brier", "auc"),
-    "multiclass": ("log_loss",),
-    "regression": ("mae",),
-}
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """When inputs count as drifted: `at_least` features have a population stability index above `psi`.
+
+    `columns` restricts it to these features; without it, all count.
+
+    >>> Drift(psi=0.25, at_least=4).psi
+    0.25
+    """
+
+    psi: float = 0.25
+    at_least: int = 1
+    columns: Sequence[str] = ()
 
 
 class Watch(msgspec.Struct, frozen=True, eq=False):
@@ -38,57 +46,109 @@ class Watch(msgspec.Struct, frozen=True, eq=False):
         return f"{self.monitor.name}.{self.rule}"
 
 
-class Monitor(Part, frozen=True, eq=False):
-    """What a version sees and says, compared window by window with its training: `Monitor(service, window="7d")`.
+class _Named(type(msgspec.Struct)):  # type: ignore[misc]  # its public name is younger than the oldest msgspec
+    """Takes `drift=` and `quality=`: as attributes these names are the rules that a trigger waits for."""
 
-    A window is a stretch of the data's own time where the dataset has a time column, else of the clock. Three rules
-    look at each window once it is over:
+    def __call__(cls, *given: Any, **options: Any) -> Any:
+        for name in ("drift", "quality"):
+            if name in options:
+                options[f"{name}_limit"] = options.pop(name)
+        return super().__call__(*given, **options)
 
-    - `drift`: `moved` or more features have a population stability index above `drift_limit`;
-    - `prediction_drift`: the predictions have one above the same limit; this needs no labels;
-    - `quality`: a metric over the labels that arrived is worse than the version's own on its test rows by more than
-      the factor `quality_limit`. With 1.2, an error may grow to 1.2 times what it was, and the distance of an AUC from
-      0.5 may shrink by the same factor. The metrics follow from the task; a dict names others, each with its factor:
-      `{"brier": 1.25}`.
 
-    An alert is raised when a rule has failed in `settle` windows in a row, and cleared when it has held in as many.
-    Windows with fewer than `min_rows` rows (for quality: labels) are not judged. `columns` restricts drift to these
-    features; None in place of a limit switches a rule off.
+class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
+    """What a version sees and says, compared with its training: `Monitor(service, window="7d", drift=0.25)`.
+
+    A window slides: every `every`, the last stretch of the length `window` is looked at, in the data's own time where
+    the dataset has a time column, else by the clock. Three rules judge it once its version has been there for all of it:
+
+    - `drift`: features are distributed otherwise than in training; a number is a limit for `Drift(psi=...)`;
+    - `prediction_drift`: the same for the predictions, which needs no labels;
+    - `quality`: a metric over the labels that have arrived breaks a condition such as
+      `quality.brier <= 1.25 * dt.reference`, where the reference is what the version's own evaluation found. A number is
+      the factor by which the usual metrics of the task may be worse: with 1.25, an error may be 1.25 times what it was,
+      and the distance of an AUC from 0.5 may shrink by as much.
+
+    An alert is raised when a rule has failed in `settle` looks in a row, and cleared when it has held in as many. With
+    fewer than `min_rows` rows (for quality: labels) a window is not judged. None in place of a limit switches a rule off.
+    By default `every` is a day, or the window where that is shorter.
     """
 
     ROLE: ClassVar[str] = "monitor"
 
     service: Service
-    window: str = "1d"
-    drift_limit: float | None = 0.2
-    quality_limit: float | Mapping[str, float] | None = 1.2
-    moved: int = 1
-    columns: Sequence[str] = ()
+    window: str = "7d"
+    every: str = ""
     settle: int = 2
     min_rows: int = 200
+    drift_limit: Drift | None = Drift()
+    quality_limit: float | tuple[Condition, ...] | None = 1.25
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            service: Service,
+            *,
+            window: str = "7d",
+            every: str = "",
+            drift: float | Drift | None = 0.25,
+            quality: float | Condition | Sequence[Condition] | None = 1.25,
+            settle: int = 2,
+            min_rows: int = 200,
+            name: str = "",
+        ) -> None: ...
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "place", caller())
+        put = msgspec.structs.force_setattr
+        put(self, "place", caller())
+        if isinstance(self.drift_limit, (int, float)):
+            put(self, "drift_limit", Drift(psi=self.drift_limit))
+        if isinstance(self.quality_limit, Condition):
+            put(self, "quality_limit", (self.quality_limit,))
+        elif isinstance(self.quality_limit, list):
+            put(self, "quality_limit", tuple(self.quality_limit))
         if getattr(self.service, "ROLE", "") != "service":
             raise DeclarationError(
                 f"a monitor watches a service, and {self.service!r} is none",
                 remedy="give it a value such as `service = dt.Service(model)`",
                 place=self.place,
             )
-        try:
-            duration(self.window)
-        except ValueError as error:
-            raise self._bad("window", self.window, str(error)) from error
-        for name in ("moved", "settle", "min_rows"):
-            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
+        for name, text in {"window": self.window, "every": self.every or self.window}.items():
+            try:
+                duration(text)
+            except ValueError as error:
+                raise self._bad(name, text, str(error)) from error
+        if self.length % self.step:
+            raise self._bad("every", self.every, f"the window {self.window} must be a whole number of it")
+        for name in ("settle", "min_rows"):
+            if not _is_count(getattr(self, name)):
                 raise self._bad(name, getattr(self, name), "it must be a whole number, 1 or more")
-        if self.drift_limit is not None and not _is_above(self.drift_limit, 0):
-            raise self._bad("drift_limit", self.drift_limit, "it must be above 0, usually 0.1 to 0.3; None is off")
-        factors = self.quality_limit.values() if isinstance(self.quality_limit, Mapping) else [self.quality_limit]
-        if self.quality_limit is not None and not all(_is_above(factor, 1) for factor in factors):
-            raise self._bad("quality_limit", self.quality_limit, "a factor must be above 1, such as 1.2; None is off")
-        if isinstance(self.columns, str):
-            raise self._bad("columns", self.columns, "it must be a list of feature names")
+        self._check_drift()
+        self._check_quality()
+
+    def _check_drift(self) -> None:
+        limit = self.drift_limit
+        if limit is None:
+            return
+        if not isinstance(limit, Drift) or not (isinstance(limit.psi, (int, float)) and 0 < limit.psi < 100):
+            raise self._bad("drift", limit, "a limit is above 0, usually 0.1 to 0.3; None switches the rule off")
+        if not _is_count(limit.at_least):
+            raise self._bad("drift", limit, "`at_least` must be a number of features, 1 or more")
+        if isinstance(limit.columns, str):
+            raise self._bad("drift", limit, "`columns` must be a list of features")
+
+    def _check_quality(self) -> None:
+        limit = self.quality_limit
+        if limit is None or (isinstance(limit, (int, float)) and 1 < limit < float("inf")):
+            return
+        if not isinstance(limit, tuple) or not limit or not all(isinstance(each, Condition) for each in limit):
+            raise self._bad(
+                "quality", limit, "write a factor above 1, or a condition such as `quality.brier <= 1.25 * dt.reference`"
+            )
+        for condition in limit:
+            if condition.against == "champion":
+                raise self._bad("quality", str(condition), "a version is compared with a number or with `dt.reference`")
 
     def _bad(self, name: str, found: object, right: str) -> BadSetting:
         return BadSetting(setting=f"{name} of a monitor", found=repr(found), right=right, place=self.place)
@@ -113,13 +173,10 @@ class Monitor(Part, frozen=True, eq=False):
         """The length of a window."""
         return duration(self.window)
 
-    def factors(self, task: Task) -> dict[str, float]:
-        """Return each metric that is watched, with the factor by which it may be worse."""
-        if self.quality_limit is None:
-            return {}
-        if isinstance(self.quality_limit, Mapping):
-            return dict(self.quality_limit)
-        return dict.fromkeys(USUAL_METRICS[task], self.quality_limit)
+    @property
+    def step(self) -> timedelta:
+        """How far a window slides between two looks."""
+        return duration(self.every) if self.every else min(_DAY, self.length) if not self.length % _DAY else self.length
 
     def refers(self) -> tuple[Part, ...]:
         return (self.service,)
@@ -127,9 +184,20 @@ class Monitor(Part, frozen=True, eq=False):
     def outputs(self) -> dict[str, Any]:
         return {}
 
+    def check(self, parts: Mapping[str, Part]) -> None:
+        for condition in self.quality_limit if isinstance(self.quality_limit, tuple) else ():
+            if condition.metric not in WATCHED_METRICS:
+                raise self._bad(
+                    "quality", str(condition), f"live labels give these metrics: {', '.join(WATCHED_METRICS)}"
+                )
+
     def declared(self) -> dict[str, Any]:
         return {"service": self.service.name, "window": self.window}
 
 
-def _is_above(value: object, low: float) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and low < value < float("inf")
+# What can be kept up to date from sums as labels arrive.
+WATCHED_METRICS = ("accuracy", "auc", "brier", "log_loss", "mae", "rmse")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -182,7 +182,7 @@ class App:
     async def predict(self, body: bytes) -> Answer:
         """Answer one object, or an array of them."""
         live = self._live()
-        # Nothing else may begin with a bracket; `explain` tells what is wrong with a body that is neither.
+        # Anything else that begins with a bracket is no object; with a bracket; `explain` tells what is wrong with a body that is neither.
         if body[:1] == b"[" or body.lstrip()[:1] == b"[":
             rows, texts = live.reader.many(body, limit=self.service.max_rows)
             if not rows:

@@ -49,7 +49,7 @@ class Totals(msgspec.Struct, kw_only=True):
     batches: int = 0
     busy_s: float = 0.0
     latency_s: float = 0.0
-    latency: list[int] = [0] * (len(LATENCY_BOUNDS_S) + 1)
+    latency: list[int] = msgspec.field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS_S) + 1))
     feedback: int = 0
     log_failures: int = 0
     swaps: int = 0

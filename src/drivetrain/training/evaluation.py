@@ -137,7 +137,7 @@ class Measure(msgspec.Struct, frozen=True, eq=False):
                 factor=limit.factor,
                 offset=limit.offset,
             )
-        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not isfinite(limit):
+        if not _is_number(limit):
             raise DeclarationError(
                 f"{self} is compared with {limit!r}",
                 remedy=f"compare it with a number or with dt.champion, for example `{self} {operator} 0.65`",
@@ -152,8 +152,8 @@ class Measure(msgspec.Struct, frozen=True, eq=False):
 class Evaluation(FunctionPart, frozen=True, kw_only=True, eq=False):
     """A function that judges a model and returns figures by name.
 
-    Each figure is an attribute to write conditions with: `quality.auc >= 0.65`. `quality["name"]` is the other form, for
-    a figure with the name of something that a part has.
+    Each figure is an attribute to write conditions with: `quality.auc >= 0.65`. `quality["name"]` is the other form,
+    for a figure with the name of something that a part has.
     """
 
     ROLE = "evaluation"
@@ -204,6 +204,10 @@ def evaluation(function: Callable[..., Any], /) -> Evaluation:
     'quality.auc > champion'
     """
     return Evaluation.of(function)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
 
 
 def scalars_of(figures: Any) -> dict[str, float]:

@@ -69,6 +69,7 @@ def binary(model: Any, frame: pl.DataFrame, threshold: float = 0.5) -> Binary:
     >>> import polars as pl
     >>> class Far:
     ...     classes_ = [False, True]
+    ...
     ...     def predict_proba(self, x):
     ...         return [[1 - miles / 5000, miles / 5000] for miles in x["miles"]]
     >>> binary(Far(), pl.DataFrame({"miles": [200, 4_000], "late": [False, True]}))["auc"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 # A difference that only the 32-bit arithmetic of ONNX explains.
 TOLERANCE = 1e-5
 OPSET = 18
-_DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
+_DTYPES: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
 # No real category is this.
 _UNSEEN = "\N{REPLACEMENT CHARACTER}"
 
@@ -75,7 +81,7 @@ def fast_build(model: Any, signature: Signature, sample: pl.DataFrame) -> FastBu
     )
 
 
-def scores(model: Any, x: pl.DataFrame, task: Task) -> NDArray[Any]:
+def scores(model: Any, x: pl.DataFrame, task: Task) -> Any:
     """Return what a model in ONNX form answers; `model` is a ModelProto or a session of onnxruntime.
 
     Raises:
@@ -89,6 +95,7 @@ def _converted(model: Any, signature: Signature) -> bytes:
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
+    _mend_converters()
     if hasattr(model, "feature_names_in_"):
         # One input a column, of the column's name.
         kinds = [
@@ -105,6 +112,44 @@ def _converted(model: Any, signature: Signature) -> bytes:
     return data
 
 
+@cache
+def _mend_converters() -> None:
+    """Let skl2onnx convert gradient-boosted histograms: 1.20 hands booleans to protobuf 7, which wants integers."""
+    from skl2onnx import update_registered_converter
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+    from skl2onnx.common._registration import get_converter, get_shape_calculator
+
+    for kind, alias in list(sklearn_operator_name_map.items()):
+        if not kind.__name__.startswith("HistGradientBoosting"):
+            continue
+        original = get_converter(alias)
+
+        def convert(scope: Any, operator: Any, container: Any, original: Any = original) -> Any:
+            return original(scope, operator, _Integers(container))
+
+        options = {"zipmap": [True, False, "columns"], "raw_scores": [True, False], "nocl": [True, False]}
+        options["output_class_labels"] = [False, True]
+        update_registered_converter(
+            kind, alias, get_shape_calculator(alias), convert, overwrite=True, options=options
+        )
+
+
+class _Integers:
+    """The container of a conversion, into which booleans go as integers."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_node(self, *arguments: Any, **attributes: Any) -> Any:
+        name = "nodes_missing_value_tracks_true"
+        if name in attributes:
+            attributes[name] = [int(value) for value in attributes[name]]
+        return self._container.add_node(*arguments, **attributes)
+
+
 def _session(data: bytes) -> Any:
     try:
         import onnxruntime
@@ -119,7 +164,7 @@ def _session(data: bytes) -> Any:
 def _run(session: Any, x: pl.DataFrame, task: Task) -> Any:
     inputs = session.get_inputs()
     if len(inputs) == 1 and inputs[0].name not in x.columns:
-        feed = {inputs[0].name: x.to_numpy().astype(_DTYPES[inputs[0].type])}
+        feed: dict[str, Any] = {inputs[0].name: x.to_numpy().astype(_DTYPES[inputs[0].type])}
     else:
         by_name = {column.name: column for column in inputs}
         if not by_name.keys() & set(x.columns):  # an exporter may have renamed them by their position

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def predictions(model: Any, frame: pl.DataFrame, signature: Signature) -> NDArray[np.float64]:
     """Return the model's answers to rows of features.
 
-    The shape is (rows,) with the probability of `classes[1]` for binary, (rows, classes) with probabilities in the order
-    of the classes for multiclass, and (rows,) with the value for regression.
+    The shape is (rows,) with the probability of `classes[1]` for binary, (rows, classes) with probabilities in the
+    order of the classes for multiclass, and (rows,) with the value for regression.
 
     Raises:
         TypeError: the model has no way to predict that is known, or answers in another shape.

@@ -1,9 +1,9 @@
 import polars as pl
 import pytest
+from tests.store.codecs.kept import again, kept
 
 from drivetrain.errors import Unkeepable
 from drivetrain.store.store import Store
-from tests.store.codecs.kept import again, kept
 
 pa = pytest.importorskip("pyarrow")
 

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.store.codecs.kept import again, kept
 
 from drivetrain.errors import Unkeepable, WrongForm
 from drivetrain.store.store import Store
-from tests.store.codecs.kept import again, kept
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text("aé€𝄞\n\"'\\$"),

@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis.extra import numpy as arrays
+from tests.store.codecs.kept import again, kept
 
 from drivetrain.errors import Unkeepable, WrongForm
 from drivetrain.store.store import Store
-from tests.store.codecs.kept import again, kept
 
 DTYPES = arrays.scalar_dtypes() | arrays.unicode_string_dtypes() | arrays.byte_string_dtypes()
 

@@ -2,10 +2,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tests.store.codecs.kept import again, kept
 
 from drivetrain.errors import Unkeepable
 from drivetrain.store.store import Store
-from tests.store.codecs.kept import again, kept
 
 pd = pytest.importorskip("pandas")
 pytest.importorskip("pyarrow")

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from polars.testing import assert_frame_equal
 from polars.testing.parametric import dataframes
+from tests.store.codecs.kept import again, kept
 
 from drivetrain.errors import Unkeepable, WrongForm
 from drivetrain.store.store import Store
-from tests.store.codecs.kept import again, kept
 
 FRAME = pl.DataFrame({"a": [1, 2, None], "b": ["x", None, "z"], "c": [1.5, float("nan"), float("-inf")]})
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # The parts whose classes are trusted. `sklearn.datasets` and the like fetch or open files, numpy's and scipy's other
 # parts hold loaders, compilers and `exec`.
 _CLASSES = re.compile(
-    r"""sklearn\.(?!datasets\b|externals\b|utils\._testing\b|conftest\b|_build_utils\b)(?!.*\btests\b).*
+    r"""sklearn\.(?!datasets\b|externals\b|utils\.(?!_bunch\b)|conftest\b|_build_utils\b)(?!.*\btests\b).*
     |numpy\.(random|ma|dtypes|_core\.multiarray)(\..*)?
     |scipy\.(interpolate|sparse|spatial|special|stats)(\..*)?
     |lightgbm\.(sklearn|basic|compat)
@@ -39,7 +39,7 @@ _CLASSES = re.compile(
 # The parts whose functions only calculate: scores, distances, transformations.
 _FUNCTIONS = re.compile(
     r"sklearn\.(metrics|feature_selection|preprocessing|gaussian_process)(\..*)?|numpy\.linalg(\..*)?"
-    r"|scipy\.(special|stats|spatial\.distance)(\..*)?"
+    r"|scipy\.(special|stats|spatial\.distance|_lib\.array_api_compat\.numpy\._aliases)(\..*)?"
 )
 _NUMPY_FUNCTIONS = frozenset(
     {

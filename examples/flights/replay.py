@@ -1,0 +1,72 @@
+"""The real flights of 2013 as traffic: asked an hour before departure, answered for when they have left.
+
+The clock runs as fast as the service answers, but waits where the world would: while a model trains.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import polars as pl
+
+HOUR = timedelta(hours=1)
+OUTCOMES = ["departed_at", "arrival_delay_minutes", "air_time_minutes", "late"]
+
+
+class Answered(NamedTuple):
+    """One flight, what was predicted for it, by which version, and how it came out."""
+
+    flight_id: str
+    scheduled: datetime
+    prediction: float
+    version: str
+
+
+class Replay:
+    """Sends each flight to a server when its time comes, and its outcome when it has left.
+
+    `answered` collects every answer; `failed` counts requests that got none.
+    """
+
+    def __init__(self, flights: Path, *, port: int) -> None:
+        self._flights = pl.read_parquet(flights)
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        self.answered: list[Answered] = []
+        self.requests = self.failed = 0
+
+    def run(self, start: datetime, end: datetime, *, each_day: Callable[[datetime], None]) -> None:
+        """Live through the days from `start` to `end`; `each_day` is called at each midnight and may take its time."""
+        day = start
+        while day < end:
+            for hour in range(24):
+                self._hour(day + hour * HOUR)
+            day += timedelta(days=1)
+            each_day(day)
+
+    def _hour(self, hour: datetime) -> None:
+        asked = self._between(pl.col("scheduled") - HOUR, hour)
+        if asked.height:
+            rows = asked.drop(OUTCOMES).to_dicts()
+            for row, answer in zip(rows, self._post("/predict", rows)["predictions"], strict=True):
+                self.answered.append(
+                    Answered(row["flight_id"], row["scheduled"], answer["prediction"], answer["version"])
+                )
+        left = self._between(pl.col("departed_at"), hour)
+        if left.height:
+            self._post("/feedback", left.select(key="flight_id", label="late").to_dicts())
+
+    def _between(self, moment: pl.Expr, hour: datetime) -> pl.DataFrame:
+        return self._flights.filter(moment.is_between(hour, hour + HOUR, closed="left"))
+
+    def _post(self, path: str, rows: list[dict[str, object]]) -> dict[str, list[dict[str, object]]]:
+        self._connection.request("POST", path, msgspec.json.encode(rows), {"content-type": "application/json"})
+        response = self._connection.getresponse()
+        body = response.read()
+        self.requests += 1
+        if response.status >= 300:
+            self.failed += 1
+            raise SystemExit(f"{path} answered {response.status}: {body[:500]!r}")
+        return msgspec.json.decode(body)

@@ -1,0 +1,48 @@
+"""Serve, watch and show, all at once: the server, the monitor and the console, each kept alive, until Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from drivetrain.cli.project import open_project
+from drivetrain.cli.service import chosen_service
+from drivetrain.errors import UsageError
+from drivetrain.monitoring.supervisor import Child, Supervisor
+from drivetrain.registry.registry import champion_of
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from drivetrain.cli.screen import Screen
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("service", nargs="?", default="", help="which service; not needed where there is only one")
+    parser.add_argument("--file", help="the system's file, when it is not the project's own")
+
+
+def execute(options: Namespace, screen: Screen) -> Any:
+    opened = open_project(options)
+    service = chosen_service(opened.system, options.service)
+    champion = champion_of(opened.store.ledger, service.model.name)
+    if champion is None:
+        raise UsageError(f"{service.model.name} has no champion yet", remedy="`drivetrain run` trains one")
+    project = opened.project
+    opened.store.close()
+    common = ["--profile", options.profile] + (["--file", options.file] if options.file else [])
+    children = [
+        Child("server", [sys.executable, "-m", "drivetrain", "serve", service.name, *common]),
+        Child("monitor", [sys.executable, "-m", "drivetrain", "monitor", *common]),
+        Child("console", [sys.executable, "-m", "drivetrain", "ui", *common]),
+    ]
+    logs = project.store_path / "logs"
+    screen.note(f"{service.name} answers with {champion.id} at http://{project.get('serve.host')}:{project.get('serve.port')}")
+    screen.note(f"the console is at http://{project.get('console.host')}:{project.get('console.port')}")
+    screen.note(f"what each writes is in {logs}; Ctrl-C ends all three")
+    for change in Supervisor(children, logs=logs, folder=project.root).run():
+        screen.note(f"{change.name} {change.state}" + (f": {change.detail}" if change.detail else ""))
+
+
+def show(result: Any, screen: Screen) -> None:
+    screen.line("ended")
