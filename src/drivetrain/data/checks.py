@@ -317,7 +317,8 @@ def _finding(one: Check, count: int, frame: pl.DataFrame) -> str:
     if isinstance(one, RowCount):
         return f"{one} does not hold: there are {frame.height:,} rows"
     if isinstance(one, Fresh):
-        return f"{one} does not hold: the newest is {frame[one.column].max()}"
+        newest: object = frame[one.column].max()
+        return f"{one} does not hold: the newest is {newest}"
     share = count / frame.height
     shown = f"{share:.1%}" if share >= 0.001 else "under 0.1%"
     return f"{one} does not hold in {count:,} of {frame.height:,} rows ({shown})"
@@ -338,5 +339,5 @@ def _rows(one: Check, frame: pl.DataFrame) -> str:
         tbl_width_chars=120,
         fmt_str_lengths=24,
     ):
-        shown_rows: str = str(rows)
-        return f"{one}:\n{shown_rows}"
+        text = str(rows)
+    return f"{one}:\n{text}"

@@ -190,9 +190,8 @@ def _with_keys(rows: pl.DataFrame, key: str) -> pl.DataFrame:
         return rows
     number = pl.int_range(pl.len())
     if rows[key].dtype.is_integer():
-        # Below all that are given, so that none of them is met.
-        made_up = rows[key].min() or 0
-        return rows.with_columns(pl.col(key).fill_null((pl.lit(made_up) - 1 - number).cast(rows[key].dtype)))
+        # Above all that are given, so that none of them is met.
+        return rows.with_columns(pl.col(key).fill_null((pl.col(key).max().fill_null(0) + 1 + number)))
     return rows.with_columns(pl.col(key).cast(pl.String).fill_null(pl.format("row-{}", number)))
 
 

@@ -123,7 +123,7 @@ def rows_to_test(
         if known.is_empty():
             return pl.repeat(False, len(times), eager=True)
         if isinstance(test, str):
-            is_test = times > known.tail(1).dt.offset_by(f"-{test}").item()
+            is_test: pl.Series = times > known.tail(1).dt.offset_by(f"-{test}").item()
         else:
             # Rows of the same moment stay together: those at the boundary are all test rows.
             is_test = times >= known[min(int(len(known) * (1 - test)), len(known) - 1)]
@@ -136,7 +136,7 @@ def rows_to_test(
         failed.remedy = "declare `@dt.dataset(time=...)`, or split by a share such as test=0.25"
         raise failed
     numbers = pl.int_range(table.height, dtype=pl.UInt64, eager=True) if roles.key is None else table[roles.key]
-    return _draws(numbers.filter(labelled)).lt(test)
+    return _draws(numbers.filter(labelled)) < test
 
 
 def _draws(keys: pl.Series) -> pl.Series:

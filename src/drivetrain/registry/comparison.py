@@ -61,7 +61,6 @@ def _table(champion: Version, side: Side, job: Job) -> pl.DataFrame:
             features,
             rows,
             others,
-            roles=champion.signature.roles,
             settings=champion.settings.get(champion.features, {}),
         )
     else:

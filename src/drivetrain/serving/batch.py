@@ -81,9 +81,8 @@ def _fitted(predictor: Predictor, frame: pl.DataFrame) -> pl.DataFrame:
         dtype = None if column.kind == "other" else dtype_of(column)
         if column.name not in frame.columns:
             if not may_lack:
-                raise UsageError(
-                    f"{predictor.version.id} needs the column {column.name!r}", remedy=nearest(column.name, frame.columns)
-                )
+                message = f"{predictor.version.id} needs the column {column.name!r}"
+                raise UsageError(message, remedy=nearest(column.name, frame.columns))
             columns.append(pl.Series(column.name, [None] * len(frame), dtype=dtype))
             continue
         series = frame[column.name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import monotonic, perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,7 @@ LOG = logging.getLogger("drivetrain.serving")
 QUICK_S = 0.002
 # More batches than these waiting, and new requests are turned away.
 MAX_WAITING = 16
-_JSON = msgspec.json.Encoder()
-_LINES = msgspec.json.Encoder()
+_ENCODER = msgspec.json.Encoder()
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -123,15 +123,11 @@ class Batcher:
             if batch.done.done():
                 continue
             batch.names = self._names.take(len(batch.rows))
-            champion = batch.live.champion
-            slowest = champion if batch.live.challenger is None else max(
-                champion, batch.live.challenger, key=lambda each: each.row_s
-            )
-            if champion.one_s + slowest.one_s * (slowest is not champion) + slowest.row_s * len(batch.rows) > QUICK_S:
+            if batch.live.seconds(len(batch.rows)) > QUICK_S:
                 self._is_busy = True
                 self._loop.call_later(self._timeout_s, self._expire, batch)
                 running = self._loop.run_in_executor(self._pool, answered, batch, self._max_batch)
-                running.add_done_callback(lambda future, batch=batch: self._finished(batch, future))
+                running.add_done_callback(partial(self._finished, batch))
             else:
                 started = perf_counter_ns()
                 self._settle(batch, answered(batch, self._max_batch))
@@ -167,7 +163,7 @@ class Batcher:
         batch.done.set_result(None)
 
     def _log(self, batch: Batch, parts: list[Answered], rows: int) -> None:
-        lines = b"".join([_LINES.encode(_line(batch, part)) + b"\n" for part in parts])
+        lines = b"".join([_ENCODER.encode(_line(batch, part)) + b"\n" for part in parts])
         try:
             self._journal.write(lines)
         except OSError as error:
@@ -261,17 +257,21 @@ def _line(batch: Batch, part: Answered) -> Line:
     )
 
 
+def _json(value: Any) -> str:
+    return _ENCODER.encode(value).decode()
+
+
 def replies(batch: Batch, parts: list[Answered], failures: dict[int, Failure]) -> list[str | Failure]:
     """Return the body of each request's answer, or its failure."""
     told: list[str] = [""] * len(batch.rows)
     for part in parts:
-        start = f'","version":{_JSON.encode(part.predictor.version.id).decode()},"prediction":'
+        start = f'","version":{_json(part.predictor.version.id)},"prediction":'
         values = part.answers.predictions
         if part.answers.probabilities is not None:
-            classes = [name if isinstance(name, str) else _JSON.encode(name).decode() for name in part.predictor.classes]
+            classes = [each if isinstance(each, str) else _json(each) for each in part.predictor.classes]
             for place, value, shares in zip(part.places, values, part.answers.probabilities, strict=True):
-                shown = _JSON.encode(dict(zip(classes, shares, strict=True))).decode()
-                told[place] = f'{{"id":"{batch.names[place]}{start}{_JSON.encode(value).decode()},"probabilities":{shown}}}'
+                shown = _json(dict(zip(classes, shares, strict=True)))
+                told[place] = f'{{"id":"{batch.names[place]}{start}{_json(value)},"probabilities":{shown}}}'
         else:
             for place, value in zip(part.places, values, strict=True):
                 # Python writes finite floats as JSON does.

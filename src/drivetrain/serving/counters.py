@@ -27,6 +27,7 @@ _NAMES = (
     "log_failures", "log_failing", "swaps", "swap_failures", "ready",
 )  # fmt: skip
 _PLACES = {name: place for place, name in enumerate(_NAMES)}
+_ANSWERED = {hundreds: _PLACES[f"answered_{hundreds}xx"] for hundreds in (2, 4, 5)}
 _BUCKETS = len(_NAMES)
 _SIZE = 8 * (_BUCKETS + len(LATENCY_BOUNDS_S) + 1)
 _BOUNDS_NS = tuple(int(bound * 1e9) for bound in LATENCY_BOUNDS_S)
@@ -111,7 +112,7 @@ class Counters:
     def answered(self, status: int, started_ns: int) -> None:
         """Count a request that was answered, by `monotonic_ns` of its arrival."""
         values, taken = self.values, monotonic_ns() - started_ns
-        values[_PLACES["answered_2xx"] if status < 400 else _PLACES["answered_4xx" if status < 500 else "answered_5xx"]] += 1
+        values[_ANSWERED[status // 100]] += 1
         values[_PLACES["latency_ns"]] += taken
         values[_BUCKETS + bisect_left(_BOUNDS_NS, taken)] += 1
 
@@ -183,7 +184,9 @@ def exposition(sums: Totals, service: str, versions: dict[str, str]) -> str:
 
     family(
         "requests_total", "counter", "Requests answered, by class of status.",
-        {f'requests_total{{{label},status="{code}"}}': getattr(sums, f"answered_{code}") for code in ("2xx", "4xx", "5xx")},
+        {f'requests_total{{{label},status="2xx"}}': sums.answered_2xx,
+         f'requests_total{{{label},status="4xx"}}': sums.answered_4xx,
+         f'requests_total{{{label},status="5xx"}}': sums.answered_5xx},
     )  # fmt: skip
     family(
         "rows_total", "counter", "Rows predicted, by arm.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from drivetrain.data.features import compute
+from drivetrain.data.features import Features, compute
 from drivetrain.data.schema import dtype_of
 from drivetrain.pipeline.run import StepRun
 from drivetrain.registry import bundle
@@ -14,7 +14,6 @@ from drivetrain.registry import bundle
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from drivetrain.data.features import Features
     from drivetrain.data.schema import Column
     from drivetrain.registry.version import Version
     from drivetrain.serving.requests import Row
@@ -35,7 +34,6 @@ class Enrichment:
     ) -> None:
         self._part, self._columns, self._side, self._settings = part, columns, side, settings
         self._names = [column.name for column in version.signature.features]
-        self._roles = version.signature.roles
 
     @classmethod
     def load(
@@ -45,13 +43,13 @@ class Enrichment:
         part = bundle.load(store, version.code).parts[version.features]
         trained = store.ledger.get(StepRun, version.run, version.features)
         tables = {name: store.value(artifact, pl.DataFrame) for name, artifact in side.items()}
+        assert isinstance(part, Features)
         return cls(part, version, columns, tables, trained.settings if trained else None)
 
     def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
         """Return the feature columns of some rows, in their order."""
         asked = frame_of(self._columns, rows)
-        found = compute(self._part, asked, self._side, roles=self._roles, settings=self._settings)
-        return found.select(self._names)
+        return compute(self._part, asked, self._side, settings=self._settings).select(self._names)
 
 
 def frame_of(columns: Sequence[Column], rows: Sequence[Row]) -> pl.DataFrame:

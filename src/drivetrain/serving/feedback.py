@@ -53,9 +53,8 @@ def read_labels(body: bytes, signature: Signature, *, limit: int) -> list[Label]
 def _problems(row: Any, signature: Signature) -> list[dict[str, Any]]:
     if not isinstance(row, dict):
         return [{"field": None, "found": shown(row), "wanted": 'an object such as {"id": "pred-…", "label": …}'}]
-    problems = [
-        {"field": name, "found": "an unknown field", "wanted": nearest(name, _FIELDS)} for name in row if name not in _FIELDS
-    ]
+    unknown = [name for name in row if name not in _FIELDS]
+    problems = [{"field": name, "found": "an unknown field", "wanted": nearest(name, _FIELDS)} for name in unknown]
     name, key = row.get("id"), row.get("key")
     if (name is None) == (key is None):
         found = "nothing" if name is None else "both id and key"
@@ -124,7 +123,8 @@ class FeedbackLog:
     def _start(self) -> None:
         taken, self._waiting = self._waiting, []
         self._is_busy = True
-        running = self._loop.run_in_executor(self._pool, self._write, [label for labels, _ in taken for label in labels])
+        labels = [label for each, _ in taken for label in each]
+        running = self._loop.run_in_executor(self._pool, self._write, labels)
         running.add_done_callback(lambda future: self._finished(taken, future.result()))
 
     def _write(self, labels: list[Label]) -> str:

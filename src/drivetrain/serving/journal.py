@@ -58,7 +58,9 @@ class Journal:
     can be locked is finished. A line is in the part whole or not at all.
     """
 
-    def __init__(self, folder: Path, kind: str, *, part_bytes: int = PART_BYTES, part_age_s: float = PART_AGE_S) -> None:
+    def __init__(
+        self, folder: Path, kind: str, *, part_bytes: int = PART_BYTES, part_age_s: float = PART_AGE_S
+    ) -> None:
         self.folder, self.kind = folder, kind
         self._part_bytes, self._part_age_s = part_bytes, part_age_s
         self._handle = -1

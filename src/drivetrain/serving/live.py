@@ -88,11 +88,19 @@ class Live:
         self.key_place = names.index(roles.key) if roles.key in names else None
         self.champion_places = _places(self.reader, champion.reader)
         self.challenger_places = _places(self.reader, challenger.reader) if challenger else None
-        self._required = (
-            [names.index(name) for name, lack in zip(challenger.reader.names, challenger.reader.may_lack, strict=True) if not lack]
-            if challenger
-            else []
-        )  # fmt: skip
+        self._required = [
+            names.index(name)
+            for name, may_lack in (
+                zip(challenger.reader.names, challenger.reader.may_lack, strict=True) if challenger else ()
+            )
+            if not may_lack
+        ]
+        arms = [champion, challenger] if challenger else [champion]
+        self._one_s, self._row_s = sum(arm.one_s for arm in arms), max(arm.row_s for arm in arms)
+
+    def seconds(self, rows: int) -> float:
+        """Return how long a batch of so many rows takes, about."""
+        return self._one_s + self._row_s * rows
 
     def is_for_challenger(self, row: Row, name: str) -> bool:
         """Return whether the challenger answers a row: the same entity gets the same arm for as long as it is tried."""

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 
 Kind = Literal["predictions", "feedback"]
 _AT = pl.Datetime("us", "UTC")
-_FEEDBACK = {"at": _AT, "id": pl.String, "key": pl.String, "label": pl.String, "source": pl.String, "offset": pl.Int64}
+_FEEDBACK: dict[str, Any] = {
+    "at": _AT,
+    "id": pl.String,
+    "key": pl.String,
+    "label": pl.String,
+    "source": pl.String,
+    "offset": pl.Int64,
+}
 
 
 class Segment(Record, frozen=True, kw_only=True):
@@ -79,13 +86,18 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 def read_predictions(
-    store: Store, service: str, *, version: str | None = None, since: datetime | None = None, until: datetime | None = None
+    store: Store,
+    service: str,
+    *,
+    version: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> pl.DataFrame:
-    """Return what was answered, in order: the columns id, at, version, arm, key, time, prediction, probabilities,
-    request and features.
+    """Return what was answered, in the order of the ids.
 
-    `since` and `until` (not included) are by the clock. `key` is text. `prediction` is a number, or text where classes
-    are predicted. `request` and `features` are structs; where versions differ, with the fields of all of them.
+    The columns are id, at, version, arm, key, time, prediction, probabilities, request and features. `since` and
+    `until` (not included) are by the clock. `key` is text. `prediction` is a number, or text where classes are
+    predicted. `request` and `features` are structs; where versions differ, with the fields of all of them.
     """
     parts = _open_parts(store, service, "predictions")
     where: dict[str, Any] = {"service": service, "kind": "predictions"} | ({"version": version} if version else {})
@@ -127,9 +139,10 @@ def read_new(store: Store, service: str, cursor: Cursor, *, kind: Kind = "predic
             continue
         start = cursor.offsets.get(name, 0)
         offsets[name] = start + len(data)
-        frames += (
-            tables_of(store, name, data, start=start).values() if kind == "predictions" else [labels_of(name, data, start)]
-        )
+        if kind == "predictions":
+            frames += tables_of(store, name, data, start=start).values()
+        else:
+            frames.append(labels_of(name, data, start))
     number = max([cursor.number, *(segment.number for segment in found)])
     frame = joined(frames) if kind == "predictions" else pl.concat([pl.DataFrame(schema=_FEEDBACK), *frames])
     return frame.drop("source", "offset"), Cursor(number, offsets)
@@ -145,7 +158,12 @@ def read_feedback(store: Store, service: str, *, since: datetime | None = None) 
 
 
 def labelled(
-    store: Store, service: str, version: str | None = None, *, since: datetime | None = None, until: datetime | None = None
+    store: Store,
+    service: str,
+    version: str | None = None,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> pl.DataFrame:
     """Return the predictions whose label has arrived, with it in the column `label`.
 
@@ -166,9 +184,9 @@ def join_labels(predictions: pl.DataFrame, feedback: pl.DataFrame) -> pl.DataFra
         by_key.select("key", label_by_key="label", turn_by_key="turn"), on="key", how="left"
     )
     is_by_id = pl.col("turn_by_id").fill_null(-1).cast(pl.Int64) >= pl.col("turn_by_key").fill_null(-1).cast(pl.Int64)
-    found = found.with_columns(
-        label=pl.when(is_by_id).then("label_by_id").otherwise("label_by_key")
-    ).drop("label_by_id", "label_by_key", "turn_by_id", "turn_by_key")
+    found = found.with_columns(label=pl.when(is_by_id).then("label_by_id").otherwise("label_by_key")).drop(
+        "label_by_id", "label_by_key", "turn_by_id", "turn_by_key"
+    )
     found = found.filter(pl.col("label").is_not_null())
     return found.with_columns(pl.Series("label", [msgspec.json.decode(text) for text in found["label"]], strict=False))
 
@@ -184,7 +202,8 @@ def find_prediction(store: Store, prediction_id: str, service: str = "") -> Pred
         given_at = time_of(prediction_id)
     except ValueError:
         raise unknown from None
-    services = [service] if service else sorted(path.name for path in (store.root / "serving").glob("*") if path.is_dir())
+    folders = sorted((store.root / "serving").glob("*"))
+    services = [service] if service else [folder.name for folder in folders if folder.is_dir()]
     needle = f'"{prediction_id}"'.encode()
     for name in services:
         for source, data in _open_parts(store, name, "predictions", opened_before=given_at).items():
@@ -199,9 +218,8 @@ def find_prediction(store: Store, prediction_id: str, service: str = "") -> Pred
                 place = data.find(needle, place + 1)
     where = {"first_id <=": prediction_id, "last_id >=": prediction_id, "kind": "predictions"}
     for segment in store.ledger.find(Segment, where):
-        found = (
-            pl.scan_parquet(store.artifacts.path(segment.artifact.digest)).filter(pl.col("id") == prediction_id).collect()
-        )
+        rows = pl.scan_parquet(store.artifacts.path(segment.artifact.digest))
+        found = rows.filter(pl.col("id") == prediction_id).collect()
         if len(found):
             return _prediction(store, segment.service, found)
     raise unknown
@@ -247,9 +265,7 @@ def _open_parts(
 
 
 def _sealed(store: Store, service: str, parts: Iterable[str]) -> set[str]:
-    return {
-        name for name in parts if store.ledger.find(Segment, {"service": service, "source": name}, limit=1)
-    }
+    return {name for name in parts if store.ledger.find(Segment, {"service": service, "source": name}, limit=1)}
 
 
 def tables_of(
@@ -379,7 +395,7 @@ def joined(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         return pl.concat(frames)
     whole = []
     for name in ("request", "features"):
-        parts = [frame[name].struct.unnest() if len(frame[name].struct.fields) else pl.DataFrame({"": [None] * len(frame)}) for frame in frames]
+        parts = [frame[name].struct.unnest() for frame in frames]
         whole.append(pl.concat(parts, how="diagonal_relaxed").to_struct(name))
     rest = pl.concat([frame.drop("request", "features") for frame in frames], how="diagonal_relaxed")
     return rest.with_columns(*whole).select(list(_EMPTY))

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import polars as pl
+    from numpy.typing import NDArray
+
     from drivetrain.registry.version import Signature
     from drivetrain.serving.requests import Row
 
@@ -47,37 +50,53 @@ class OnnxModel:
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._run = session.run
+        self._session, self._run, self._task = session, session.run, signature.task
         inputs = session.get_inputs()
         names = [column.name for column in signature.features]
-        self._whole = inputs[0].name if len(inputs) == 1 and len(names) != 1 else ""
-        self._dtype = _DTYPES[inputs[0].type]
-        if not self._whole:
-            dtypes = {put.name: _DTYPES[put.type] for put in inputs}
-            # An exporter may leave out a feature that the model does not use, or rename it by its position.
-            self._inputs = [
-                (name, place, dtypes[name]) for place, name in enumerate(names) if name in dtypes
-            ] or [(put.name, place, _DTYPES[put.type]) for place, put in enumerate(inputs)]
+        dtypes = {put.name: _DTYPES[put.type] for put in inputs}
+        self._whole = inputs[0].name if len(inputs) == 1 and inputs[0].name not in names else ""
+        # An exporter may leave out a feature that the model does not use, or rename them all by their position.
+        known = [(name, place) for place, name in enumerate(names) if name in dtypes]
+        self._inputs = [
+            (name, place, dtypes[name]) for name, place in known or [(put.name, p) for p, put in enumerate(inputs)]
+        ]
+        self._dtype = next(iter(dtypes.values())) if len(set(dtypes.values())) == 1 else None
         outputs = session.get_outputs()
-        is_class = signature.task != "regression"
-        chosen = next((out for out in outputs if "prob" in out.name), outputs[-1]) if is_class else outputs[0]
+        chosen = outputs[0]
+        if signature.task != "regression":
+            chosen = next((put for put in outputs if "prob" in put.name), outputs[-1])
         self._outputs = [chosen.name]
         self._is_mapping = chosen.type.startswith("seq(map")
-        self._classes = signature.classes
 
-    def scores(self, rows: Sequence[Row]) -> np.ndarray[Any, Any]:
+    def scores(self, rows: Sequence[Row]) -> NDArray[Any]:
         """Return the probabilities (rows, classes) of a classifier, or the values (rows,) of a regression."""
-        if self._whole:
-            feed = {self._whole: np.array(rows, dtype=self._dtype)}  # (rows, features)
+        if self._dtype not in (None, np.object_):
+            table = np.array(rows, dtype=self._dtype)  # (rows, features)
+            if self._whole:
+                feed = {self._whole: table}
+            else:
+                columns = np.ascontiguousarray(table.T)[:, :, None]  # (features, rows, 1)
+                feed = {name: columns[place] for name, place, _ in self._inputs}
         else:
-            columns = list(zip(*rows, strict=True))
-            feed = {name: _column(columns[place], dtype) for name, place, dtype in self._inputs}
+            values = list(zip(*rows, strict=True))
+            feed = {name: _column(values[place], dtype) for name, place, dtype in self._inputs}
         (found,) = self._run(self._outputs, feed)
         if self._is_mapping:
-            return np.array([[row[label] for label in self._classes] for row in found])
-        return found if len(found.shape) == 2 and found.shape[1] > 1 else found.reshape(-1)
+            found = np.array([[row[label] for label in sorted(row)] for row in found])
+        return _flat(found)
+
+    def scores_of(self, frame: pl.DataFrame) -> NDArray[Any]:
+        """Return the same for a frame of features."""
+        from drivetrain.training.onnx import scores
+
+        return _flat(np.asarray(scores(self._session, frame, self._task)))
 
 
-def _column(values: Sequence[Any], dtype: Any) -> np.ndarray[Any, Any]:
+def _flat(found: NDArray[Any]) -> NDArray[Any]:
+    return found if found.ndim == 2 and found.shape[1] > 1 else found.reshape(-1)
+
+
+def _column(values: Sequence[Any], dtype: Any) -> NDArray[Any]:
     """Return one input, (rows, 1)."""
     if dtype is np.object_:
         values = ["" if value is None else value for value in values]

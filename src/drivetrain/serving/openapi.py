@@ -69,7 +69,7 @@ def description(service: Terms, live: Live) -> dict[str, Any]:
                     ),
                     "responses": {
                         "200": _answer(
-                            {"type": "object", "properties": {"accepted": {"type": "integer"}}, "required": ["accepted"]},
+                            _object({"accepted": {"type": "integer"}}),
                             {"one label": {"accepted": 1}},
                         ),
                         **refused,
@@ -85,11 +85,7 @@ def description(service: Terms, live: Live) -> dict[str, Any]:
             "schemas": {
                 "Row": rows,
                 "Prediction": _prediction_schema(signature),
-                "Predictions": {
-                    "type": "object",
-                    "properties": {"predictions": {"type": "array", "items": _ref("Prediction")}},
-                    "required": ["predictions"],
-                },
+                "Predictions": _object({"predictions": {"type": "array", "items": _ref("Prediction")}}),
                 "Label": _label_schema(signature),
                 "Refusal": _REFUSAL_SCHEMA,
             }
@@ -129,9 +125,7 @@ _REFUSAL_SCHEMA: dict[str, Any] = {
 def example_request(live: Live) -> dict[str, Any]:
     """Return a request that the service answers, as plain values."""
     reader = live.reader
-    row = {
-        column.name: example_of(column, kind) for column, kind in zip(reader.columns, reader.types, strict=True)
-    }
+    row = {column.name: example_of(column, kind) for column, kind in zip(reader.columns, reader.types, strict=True)}
     plain: dict[str, Any] = msgspec.to_builtins(row)
     return plain
 
@@ -173,13 +167,13 @@ def _prediction_schema(signature: Signature) -> dict[str, Any]:
         properties["probabilities"] = {"type": "object", "additionalProperties": {"type": "number"}}
     else:
         properties["prediction"] = {"type": "number"}
-    return {"type": "object", "properties": properties, "required": list(properties)}
+    return _object(properties)
 
 
 def _label_schema(signature: Signature) -> dict[str, Any]:
     label: dict[str, Any] = {"type": "number"} if signature.task == "regression" else {"enum": list(signature.classes)}
-    by_id = {"type": "object", "properties": {"id": {"type": "string"}, "label": label}, "required": ["id", "label"]}
-    by_key = {"type": "object", "properties": {"key": {"type": ["string", "integer"]}, "label": label}, "required": ["key", "label"]}
+    by_id = _object({"id": {"type": "string"}, "label": label})
+    by_key = _object({"key": {"type": ["string", "integer"]}, "label": label})
     return {"oneOf": [by_id, by_key]} if signature.roles.key else by_id
 
 
@@ -188,6 +182,10 @@ def _example_answer(signature: Signature) -> dict[str, Any]:
         shares = {str(each): round(1 / len(signature.classes), 3) for each in signature.classes}
         return {"prediction": signature.classes[0], "probabilities": shares}
     return {"prediction": 0.25}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def _ref(name: str) -> dict[str, str]:

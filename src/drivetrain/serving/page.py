@@ -80,7 +80,8 @@ def _body(live: Live) -> str:
 <div class="card"><pre><code>curl -s http://127.0.0.1:8000/predict -H 'content-type: application/json' \\
   -d '{escape(quoted)}'</code></pre></div>
 <p class="soft">An array of such objects is answered as one batch. When the truth is known, send it:</p>
-<div class="card"><pre><code>curl -s http://127.0.0.1:8000/feedback -H 'content-type: application/json' -d '{escape(feedback)}'</code></pre></div>
+<div class="card"><pre><code>curl -s http://127.0.0.1:8000/feedback -H 'content-type: application/json' \\
+  -d '{escape(feedback)}'</code></pre></div>
 <h2>What it takes</h2>
 <div class="card"><table><tr><th>field</th><th>takes</th><th>for example</th></tr>{rows}</table></div>"""
 

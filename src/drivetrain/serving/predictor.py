@@ -46,7 +46,8 @@ class Predictor:
         self._model, self._features = model, features
         self._signature = version.signature
         self.classes = version.signature.classes
-        self._takes_rows = build == "onnx" and features is None
+        kinds = {column.kind for column in version.signature.features}
+        self._takes_rows = build == "onnx" and features is None and kinds <= {"bool", "int", "float", "str"}
         self._is_request = [column.name for column in version.signature.features] == reader.names
         self._places = (
             [reader.names.index(column.name) for column in version.signature.features] if self._takes_rows else []
@@ -84,7 +85,7 @@ class Predictor:
             frame = self._features.frame(rows) if self._features else _frame(self.reader, rows, self._signature)
             features = frame if self._features else None
             if self.build == "onnx":
-                scores = self._model.scores(frame.rows())
+                scores = self._model.scores_of(frame)
             else:
                 from drivetrain.training.predict import predictions
 
@@ -106,8 +107,7 @@ class Predictor:
     def example(self) -> Row:
         """Return a row of the examples in the signature."""
         return tuple(
-            example_of(column, kind)
-            for column, kind in zip(self.reader.columns, self.reader.types, strict=True)
+            example_of(column, kind) for column, kind in zip(self.reader.columns, self.reader.types, strict=True)
         )
 
     def measure(self) -> None:

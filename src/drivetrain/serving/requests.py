@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from json import JSONDecodeError, JSONDecoder
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -123,6 +124,9 @@ class Reader:
             value = row[name]
             if value is None and may_lack:
                 continue
+            if isinstance(value, float) and not isfinite(value):  # more digits than a float can hold
+                yield {"field": name, "found": shown(value), "wanted": wanted(column)}
+                continue
             try:
                 msgspec.convert(value, kind)
             except (msgspec.ValidationError, OverflowError) as error:
@@ -186,6 +190,7 @@ def parse(body: bytes) -> Any:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise RequestError(status=400, message=f"the body is not UTF-8 (byte {error.start})") from None
+    value: Any = None
     try:
         value = _STRICT.decode(text)
         msgspec.json.encode(value)  # a lone surrogate cannot be written again
@@ -247,7 +252,7 @@ def shown(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+    if isinstance(value, float) and not isfinite(value):
         return "a number out of range"
     text = msgspec.json.encode(value).decode() if not isinstance(value, int) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -90,11 +91,16 @@ def _seal_part(store: Store, service: str, kind: Kind, path: Path) -> int:
                     rows=len(table),
                     first_id=str(ids.min() or ""),
                     last_id=str(ids.max() or ""),
-                    first_at=table["at"].min(),
-                    last_at=table["at"].max(),
-                    first_time=times.min(),
-                    last_time=times.max(),
+                    first_at=_moment(table["at"].min()),
+                    last_at=_moment(table["at"].max()),
+                    first_time=_moment(times.min()) if len(times) else None,
+                    last_time=_moment(times.max()) if len(times) else None,
                 )
             )
         ledger.write(*segments)
     return sum(len(table) for table in tables.values())
+
+
+def _moment(value: object) -> datetime:
+    assert isinstance(value, datetime)
+    return value

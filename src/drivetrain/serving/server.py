@@ -6,7 +6,7 @@ import ipaddress
 import socket
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import Refused, UsageError
 from drivetrain.serving.app import LOCAL_NAMES, App
@@ -106,7 +106,7 @@ def check_port(host: str, port: int) -> None:
             ) from error
 
 
-def _load(target: str, service: Terms, store_path: Path, token: str, hosts: tuple[str, ...]) -> App:
+def _load(target: str, service: Terms, store_path: Path, token: str, hosts: tuple[str, ...]) -> Any:
     return App(service, store_path, token=token, hosts=hosts)
 
 

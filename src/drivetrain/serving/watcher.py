@@ -87,7 +87,8 @@ class Watcher:
         try:
             live, self.problem = load(self._store, want, self.live)
         except Exception as error:  # the version's code is the user's, and may raise anything
-            self.problem = f"{want.champion.id if want.champion else ''} cannot be loaded: {type(error).__name__}: {error}"
+            assert want.champion is not None
+            self.problem = f"{want.champion.id} cannot be loaded: {type(error).__name__}: {error}"
             LOG.error("%s", self.problem, exc_info=error)
             live = self.live
         if self.problem:

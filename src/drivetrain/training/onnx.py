@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from drivetrain.training.signature import Signature, Task
 
-# A difference that only the 32-bit arithmetic of ONNX explains.
+# A difference that only the 32-bit arithmetic of ONNX explains; of numbers above 1, as a share of them.
 TOLERANCE = 1e-5
 OPSET = 18
 _DTYPES: dict[str, Any] = {
@@ -67,7 +67,7 @@ def fast_build(model: Any, signature: Signature, sample: pl.DataFrame) -> FastBu
     except Exception as error:  # a build that cannot run is as good as none
         text = " ".join(str(error).split())
         return FastBuild(reason=f"its ONNX form does not run: {text[:160]}")
-    difference = np.abs(original - built)
+    difference = np.abs(original - built) / np.maximum(1.0, np.abs(original))
     # A NaN on either side counts as a difference, unless it is on both.
     difference = np.where(np.isnan(original) & np.isnan(built), 0.0, np.nan_to_num(difference, nan=np.inf))
     by_row = difference.reshape(len(rows), -1).max(axis=1)  # (rows,)
@@ -96,18 +96,20 @@ def _converted(model: Any, signature: Signature) -> bytes:
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
     _mend_converters()
-    if hasattr(model, "feature_names_in_"):
-        # One input a column, of the column's name.
-        kinds = [
-            (column.name, (StringTensorType if column.kind == "str" else FloatTensorType)([None, 1]))
-            for column in signature.features
-        ]
-    else:
-        kinds = [("features", FloatTensorType([None, len(signature.features)]))]
+    whole = [("features", FloatTensorType([None, len(signature.features)]))]
+    # One input a column, of the column's name: what chooses columns by name needs it, and what takes all refuses it.
+    single = [
+        (column.name, (StringTensorType if column.kind == "str" else FloatTensorType)([None, 1]))
+        for column in signature.features
+    ]
+    has_names = hasattr(model, "feature_names_in_")
+    chooses = has_names and (hasattr(model, "steps") or hasattr(model, "transformers"))
     options = {"zipmap": False} if signature.task != "regression" else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        proto = convert_sklearn(model, initial_types=kinds, options=options, target_opset=OPSET)
+        proto = convert_sklearn(
+            model, initial_types=single if chooses else whole, options=options, target_opset=OPSET
+        )
     data: bytes = proto.SerializeToString(deterministic=True)
     return data
 
@@ -122,16 +124,20 @@ def _mend_converters() -> None:
     for kind, alias in list(sklearn_operator_name_map.items()):
         if not kind.__name__.startswith("HistGradientBoosting"):
             continue
-        original = get_converter(alias)
-
-        def convert(scope: Any, operator: Any, container: Any, original: Any = original) -> Any:
-            return original(scope, operator, _Integers(container))
-
-        options = {"zipmap": [True, False, "columns"], "raw_scores": [True, False], "nocl": [True, False]}
-        options["output_class_labels"] = [False, True]
+        options = None
+        if kind.__name__.endswith("Classifier"):
+            options = {"zipmap": [True, False, "columns"], "raw_scores": [True, False], "nocl": [True, False]}
+            options["output_class_labels"] = [False, True]
         update_registered_converter(
-            kind, alias, get_shape_calculator(alias), convert, overwrite=True, options=options
+            kind, alias, get_shape_calculator(alias), _with_integers(get_converter(alias)), overwrite=True, options=options
         )
+
+
+def _with_integers(original: Any) -> Any:
+    def convert(scope: Any, operator: Any, container: Any) -> Any:
+        return original(scope, operator, _Integers(container))
+
+    return convert
 
 
 class _Integers:
@@ -163,7 +169,7 @@ def _session(data: bytes) -> Any:
 
 def _run(session: Any, x: pl.DataFrame, task: Task) -> Any:
     inputs = session.get_inputs()
-    if len(inputs) == 1 and inputs[0].name not in x.columns:
+    if len(inputs) == 1 and x.width != 1:
         feed: dict[str, Any] = {inputs[0].name: x.to_numpy().astype(_DTYPES[inputs[0].type])}
     else:
         by_name = {column.name: column for column in inputs}

@@ -69,6 +69,6 @@ def test_a_folder_that_looks_like_a_pattern_or_a_partition_changes_nothing(tmp_p
 
 
 def test_what_the_users_own_source_lacks_is_not_blamed_on_the_store(store: Store) -> None:
-    with pytest.raises(FileNotFoundError, match="gone.parquet"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.parquet"):
         store.keep(pl.scan_parquet("gone.parquet"), part="part")
     assert not list((store.root / "artifacts" / "partial").iterdir())

@@ -49,7 +49,7 @@ class LightGBMCodec:
 
     def read(self, path: Path, form: Any) -> Any:
         model, facts = read_booster(path, "LightGBM", {"Booster", *_CLASSES})
-        booster = lightgbm.Booster(model_str=model.decode(), params={"verbosity": -1}) if model is not None else None
+        booster = lightgbm.Booster(model_str=model.decode()) if model is not None else None
         if facts["class"] == "Booster":
             assert booster is not None
             booster.best_iteration = facts["best_iteration"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +33,8 @@ class NumpyCodec:
                 right="give it a dtype, such as `.astype(float)` or `.astype(str)`; or return a list or a frame",
             )
         with open(path, "xb") as file:
-            np.lib.format.write_array(file, array, allow_pickle=False)
+            # Handed a file itself, numpy writes past Python, and its errors do not say what the disk said.
+            np.lib.format.write_array(SimpleNamespace(write=file.write), array, allow_pickle=False)
         return Written("npy", len(array) if array.ndim else None)
 
     def read(self, path: Path, form: Any) -> Any:

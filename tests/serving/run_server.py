@@ -1,0 +1,25 @@
+"""Runs a server for the tests: STORE PORT WORKERS; the environment may set TOKEN, MAX_BATCH and FILE_LIMIT."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+from drivetrain.serving.server import _run
+from drivetrain.serving.service import Terms
+
+if __name__ == "__main__":
+    store, port, workers = sys.argv[1:]
+    if limit := os.environ.get("FILE_LIMIT"):
+        # No file may grow above this: as good as a full disk, and it can be lifted again from outside.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+    _run(
+        Terms(name="answers", model="late", max_rows=500, max_body_bytes=200_000),
+        Path(store),
+        host="127.0.0.1",
+        port=int(port),
+        workers=int(workers),
+        token=os.environ.get("TOKEN", ""),
+    )
