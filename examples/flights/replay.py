@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import polars as pl
@@ -35,6 +35,7 @@ class Replay:
         self._flights = pl.read_parquet(flights)
         self._connection = HTTPConnection("127.0.0.1", port, timeout=30)
         self.answered: list[Answered] = []
+        self.last_id = ""
         self.requests = self.failed = 0
 
     def run(self, start: datetime, end: datetime, *, each_day: Callable[[datetime], None]) -> None:
@@ -50,7 +51,9 @@ class Replay:
         asked = self._between(pl.col("scheduled") - HOUR, hour)
         if asked.height:
             rows = asked.drop(OUTCOMES).to_dicts()
-            for row, answer in zip(rows, self._post("/predict", rows)["predictions"], strict=True):
+            answers = self._post("/predict", rows)["predictions"]
+            self.last_id = str(answers[-1]["id"])
+            for row, answer in zip(rows, answers, strict=True):
                 self.answered.append(
                     Answered(row["flight_id"], row["scheduled"], answer["prediction"], answer["version"])
                 )
@@ -61,12 +64,12 @@ class Replay:
     def _between(self, moment: pl.Expr, hour: datetime) -> pl.DataFrame:
         return self._flights.filter(moment.is_between(hour, hour + HOUR, closed="left"))
 
-    def _post(self, path: str, rows: list[dict[str, object]]) -> dict[str, list[dict[str, object]]]:
+    def _post(self, path: str, rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         self._connection.request("POST", path, msgspec.json.encode(rows), {"content-type": "application/json"})
         response = self._connection.getresponse()
         body = response.read()
         self.requests += 1
         if response.status >= 300:
             self.failed += 1
-            raise SystemExit(f"{path} answered {response.status}: {body[:500]!r}")
-        return msgspec.json.decode(body)
+            raise RuntimeError(f"{path} answered {response.status}: {body[:500]!r}")
+        return msgspec.json.decode(body, type=dict[str, Any])

@@ -48,7 +48,8 @@ def test_a_daily_time_comes_within_a_day(minute: int, hour: int, start: datetime
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0 3 * *", "60 * * * *", "* 24 * * *", "0 0 0 * *", "0 0 30 2 *", "5-1 * * * *", "*/0 * * * *", "x * * * *"]
+    "text",
+    ["", "0 3 * *", "60 * * * *", "* 24 * * *", "0 0 0 * *", "0 0 30 2 *", "5-1 * * * *", "*/0 * * * *", "x * * * *"],
 )
 def test_a_calendar_that_cannot_be_says_what_is_wrong(text: str) -> None:
     with pytest.raises(DeclarationError, match="calendar") as seen:

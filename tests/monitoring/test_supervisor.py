@@ -67,7 +67,9 @@ def test_a_child_that_is_killed_is_started_again_and_all_end_together(tmp_path: 
 
 
 def test_a_child_that_dies_again_and_again_is_given_longer_pauses(tmp_path: Path) -> None:
-    supervisor = Supervisor([Child("broken", [sys.executable, "-c", "raise SystemExit('no such port')"])], logs=tmp_path)
+    supervisor = Supervisor(
+        [Child("broken", [sys.executable, "-c", "raise SystemExit('no such port')"])], logs=tmp_path
+    )
     deaths: list[Change] = []
 
     def act(change: Change) -> None:

@@ -196,6 +196,8 @@ def test_a_body_of_unknown_length_is_read_up_to_the_limit(server: Server) -> Non
 
 
 def test_a_misspelled_field_is_told_its_nearest_name(server: Server) -> None:
-    seen = server.client.post("/predict", content=but(wind=..., winds=3.0), headers={"content-type": "application/json"})
+    seen = server.client.post(
+        "/predict", content=but(wind=..., winds=3.0), headers={"content-type": "application/json"}
+    )
 
     assert seen.json()["problems"][0]["wanted"] == "did you mean wind?"

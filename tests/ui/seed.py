@@ -12,13 +12,16 @@ from typing import Any
 from unittest.mock import patch
 
 import msgspec
+import polars as pl
 
+from drivetrain.data.profile import profile_table
 from drivetrain.data.schema import Column, Roles
 from drivetrain.monitoring.window import Alert, Signal, Window
 from drivetrain.pipeline.run import Metric, Run, StepRun
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import AliasChange, Decision, Judgement, Signature, Version
 from drivetrain.security import event as events
+from drivetrain.serving.journal import Journal, Label, Line, Names, folder_of
 from drivetrain.store.artifact import Artifact
 from drivetrain.store.digest import digest_of
 from drivetrain.store.record import Record, now
@@ -27,7 +30,6 @@ from drivetrain.system.load import load_system
 from drivetrain.system.system import System
 
 SYSTEM = Path(__file__).with_name("flights.py")
-PREDICTION = "pred-0f3k9v2m7qx1a"
 
 _FEATURES = {
     "dep_hour": ("int", 5, 23, 13.2),
@@ -64,6 +66,23 @@ def seeded(root: Path) -> Store:
     store = Store.open(root)
     Story(store).tell()
     return store
+
+
+def answered(store: Store) -> str:
+    """Write an answer and what turned out to be true into the service's log, and return the prediction's id."""
+    name = Names().take(1)[0]
+    at = int(now().timestamp() * 1e6)
+    request = {"flight_id": "UA1545-2013-09-28", "scheduled": "2013-09-28T17:15:00", "carrier": "UA", "origin": "EWR",
+               "distance_miles": 1400.0, "seats": 149}  # fmt: skip
+    features = {"dep_hour": 17, "month_day": 28, "wind_speed_mph": 14.9, "visibility_miles": 10.0, "pressure_mb": 1009.2,
+                "humidity": 81.3, **{name: request[name] for name in ("carrier", "origin", "distance_miles", "seats")}}  # fmt: skip
+    line = Line(at=at, version="lateness@3", arm="champion", ids=[name], keys=[request["flight_id"]], requests=[request],
+                predictions=[0.4137], features={name: [value] for name, value in features.items()})  # fmt: skip
+    for kind, body in (("predictions", line), ("feedback", Label(at=at, label=True, id=name))):
+        journal = Journal(folder_of(store, "service"), kind)
+        journal.write(msgspec.json.encode(body) + b"\n")
+        journal.close()
+    return name
 
 
 def world(month: int, day: int, hour: int = 0) -> datetime:
@@ -119,13 +138,9 @@ class Story:
         started = self.clock
         self.event("canary.started", "lateness@3", "lateness@3 gets 20 % of the requests, beside lateness@1.", happened)
         self.pass_time(11)
-        evidence = {
-            "champion": {"rows": 7_412, "labelled": 7_180, "auc": 0.6712, "brier": 0.1624, "p99_ms": 4.1, "errors": 0},
-            "challenger": {"rows": 1_866, "labelled": 1_803, "auc": 0.7194, "brier": 0.1487, "p99_ms": 4.3, "errors": 0},
-            "difference": {"auc": 0.0482, "lower": 0.0171, "upper": 0.0793},
-        }
+        evidence = _evidence(7_180, 1_803, 0.1624, 0.1487, 0.0061)
         self.rollout("lateness@1", "lateness@3", "promoted", started, evidence,
-                     "auc is higher by 0.048 (0.017 to 0.079) over 1,803 labelled rows")  # fmt: skip
+                     "it is better: brier 0.1487 on 1,803 labels, where lateness@1 has 0.1624 on 7,180")  # fmt: skip
         self.event("version.promoted", "lateness@3", "lateness@3 is the champion: it beat lateness@1 by 0.048 auc.",
                    world(5, 27), auc=0.7194)  # fmt: skip
         self.alias(3, "lateness@1", "the canary beat the champion", world(5, 27))
@@ -141,20 +156,16 @@ class Story:
     def leak(self) -> None:
         self.pass_time(35)
         run = self.run("by hand", until="2013-08-01", rows=196_211, auc=0.9342,
-                       fresh={"flights", "departure", "split", "lateness", "quality", "gate"},
+                       fresh={"flights", "departure", "train", "test", "lateness", "quality", "gate"},
                        why="code of departure; setting until 2013-05-13 → 2013-08-01")  # fmt: skip
         self.version(run, 4, 0.9342, {"learning_rate": 0.1, "leaves": 63}, until="2013-08-01")
         self.decide(run, 4, "lateness@3", 0.9342, 0.7203, "canary")
         started = self.clock
         self.event("canary.started", "lateness@4", "lateness@4 gets 20 % of the requests, beside lateness@3.", world(8, 5))
         self.pass_time(6)
-        evidence = {
-            "champion": {"rows": 5_204, "labelled": 4_998, "auc": 0.7166, "brier": 0.1502, "p99_ms": 4.0, "errors": 0},
-            "challenger": {"rows": 1_311, "labelled": 1_262, "auc": 0.6108, "brier": 0.2217, "p99_ms": 4.4, "errors": 0},
-            "difference": {"auc": -0.1058, "lower": -0.1391, "upper": -0.0725},
-        }
+        evidence = _evidence(4_998, 1_262, 0.1502, 0.2217, 0.0118)
         self.rollout("lateness@3", "lateness@4", "rolled_back", started, evidence,
-                     "auc is lower by 0.106: 0.611 on live rows, though 0.934 in the test")  # fmt: skip
+                     "it is worse: brier 0.2217 on 1,262 labels, where lateness@3 has 0.1502 on 4,998")  # fmt: skip
         self.event("version.rolled_back", "lateness@4",
                    "lateness@4 was taken back: 0.611 auc on live rows, 0.934 in its test. A feature knew the answer.",
                    world(8, 19), live_auc=0.6108, test_auc=0.9342)  # fmt: skip
@@ -167,11 +178,7 @@ class Story:
         self.decide(run, 5, "lateness@3", 0.7337, 0.7218, "canary")
         self.clock = now() - timedelta(minutes=12)
         self.event("canary.started", "lateness@5", "lateness@5 gets 20 % of the requests, beside lateness@3.", world(9, 16))
-        evidence = {
-            "champion": {"rows": 3_610, "labelled": 2_204, "auc": 0.7182, "brier": 0.1496, "p99_ms": 4.2, "errors": 1},
-            "challenger": {"rows": 907, "labelled": 548, "auc": 0.7291, "brier": 0.1466, "p99_ms": 4.3, "errors": 0},
-            "difference": {"auc": 0.0109, "lower": -0.0214, "upper": 0.0432},
-        }
+        evidence = _evidence(2_204, 548, 0.1496, 0.1466, 0.0142)
         self.rollout("lateness@3", "lateness@5", "canary", self.clock, evidence, "")
         self.clock = now() - timedelta(minutes=7)
         self.write(
@@ -217,8 +224,9 @@ class Story:
                     peak_mib=self.random.uniform(60, 420) if is_fresh else 0.0,
                     inputs={} if failed else _inputs(step, outputs), outputs={} if failed else outputs[step],
                     settings={"flights": {"until": until}, "lateness": {"learning_rate": 0.1, "leaves": 31},
-                              "split": {"test": "21d"}}.get(step, {}),
-                    ingredients={"code": digest_of(step.encode()), "package.polars": "2.1.0"},
+                              }.get(step, {}),
+                    ingredients={"code": digest_of(step.encode()), "package.polars": "2.1.0"}
+                    | {f"input.{name}": digest_of(name.encode()) for name in _NEEDS.get(step, ())},
                     error=_FAILURE if failed else "",
                 )
             )  # fmt: skip
@@ -264,10 +272,8 @@ class Story:
             "flights": {"flights": _artifact("flights", rows, "parquet", table)},
             "weather": {"weather": _artifact("weather", 26_115, "parquet", {"columns": columns[3:7]})},
             "departure": {"departure": _artifact("departure", rows, "parquet", features)},
-            "split": {
-                "train": _artifact("train", rows - 9_127, "parquet", features),
-                "test": _artifact("test", 9_127, "parquet", features),
-            },
+            "train": {"train": _artifact("train", rows - 9_127, "parquet", features)},
+            "test": {"test": _artifact("test", 9_127, "parquet", features)},
             "lateness": {"lateness": _artifact("lateness", None, "skops", {"training": "train"})},
             "quality": {"quality": _artifact("quality", None, "json", {"metrics": quality})},
             "gate": {"gate": _artifact("gate", None, "json", {})},
@@ -328,13 +334,14 @@ _SECONDS = {
     "flights": ("dataset", 0.41),
     "weather": ("dataset", 0.08),
     "departure": ("features", 0.62),
-    "split": ("split", 0.11),
+    "train": ("split", 0.09),
+    "test": ("split", 0.04),
     "lateness": ("model", 4.2),
     "quality": ("evaluation", 0.35),
     "gate": ("gate", 0.02),
 }
 _NEEDS = {
-    "departure": ("flights", "weather"), "split": ("departure",), "lateness": ("train",),
+    "departure": ("flights", "weather"), "train": ("departure",), "test": ("departure",), "lateness": ("train",),
     "quality": ("lateness", "test"), "gate": ("lateness", "quality"),
 }  # fmt: skip
 _FAILURE = """system.py:14: step 'flights' failed: not_null(carrier) does not hold for 17 of 80,789 rows
@@ -343,6 +350,16 @@ _FAILURE = """system.py:14: step 'flights' failed: not_null(carrier) does not ho
   File "system.py", line 16, in flights
     return dt.read("data/flights.parquet").filter(pl.col("scheduled") < pl.lit(until).str.to_datetime())
            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^"""
+
+
+def _evidence(labels: int, new_labels: int, brier: float, new_brier: float, half: float) -> dict[str, float]:
+    """Return the figures that a canary's verdict rests on."""
+    difference = new_brier - brier
+    return {
+        "labels_champion": labels, "labels_challenger": new_labels, "brier_champion": brier,
+        "brier_challenger": new_brier, "difference": difference, "low": difference - half, "high": difference + half,
+        "confidence": 0.95,
+    }  # fmt: skip
 
 
 def _artifact(name: str, rows: int | None, form: str, detail: dict[str, Any]) -> Artifact:
@@ -404,22 +421,12 @@ def _window(random: Random, version: str, starts: datetime, share: float) -> Win
 
 
 def _profile(random: Random) -> dict[str, Any]:
-    columns = {}
+    """Return the profile of a table in which each column lies about its middle."""
+    table: dict[str, list[Any]] = {}
     for name, (kind, low, high, middle) in _FEATURES.items():
-        if kind == "str":
-            values = ["UA", "B6", "EV", "DL", "AA"] if name == "carrier" else ["EWR", "JFK", "LGA"]
-            shares = sorted((random.random() for _ in values), reverse=True)
-            columns[name] = {
-                "kind": kind, "rows": 80_789, "nulls": 0, "distinct": len(values), "bins": values,
-                "shares": [share / sum(shares) for share in shares],
-            }  # fmt: skip
-        else:
-            heights = [math.exp(-(((index - 7) / 4) ** 2)) * random.uniform(0.7, 1.2) for index in range(16)]
-            assert low is not None and high is not None
-            columns[name] = {
-                "kind": kind, "rows": 80_789, "nulls": int(random.random() * 900) if low == 0.0 else 0, "distinct": 41,
-                "min": low, "max": high, "mean": middle,
-                "bins": [low + (high - low) * index / 16 for index in range(17)],
-                "shares": [height / sum(heights) for height in heights],
-            }  # fmt: skip
-    return {"rows": 80_789, "columns": columns}
+        if low is None or high is None or middle is None:
+            table[name] = random.choices(["UA", "B6", "EV", "DL"] if name == "carrier" else ["EWR", "JFK"], k=3_000)
+            continue
+        values = [min(high, max(low, random.gauss(middle, (high - low) / 7))) for _ in range(3_000)]
+        table[name] = [int(value) if kind == "int" else value if random.random() > 0.01 else None for value in values]
+    return msgspec.to_builtins(profile_table(pl.DataFrame(table)))

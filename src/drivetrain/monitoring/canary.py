@@ -117,10 +117,14 @@ def judge(
         return Verdict(outcome="", reason=f"{figures} ({interval})", evidence=evidence)
     if difference > NormalDist().inv_cdf(confidence) * sqrt(variance):
         return Verdict(
-            outcome="rolled_back", reason=f"its time is over, and it is worse: {figures} ({interval})", evidence=evidence
+            outcome="rolled_back",
+            reason=f"its time is over, and it is worse: {figures} ({interval})",
+            evidence=evidence,
         )
     return Verdict(
-        outcome="promoted", reason=f"its time is over, and nothing shows it worse: {figures} ({interval})", evidence=evidence
+        outcome="promoted",
+        reason=f"its time is over, and nothing shows it worse: {figures} ({interval})",
+        evidence=evidence,
     )
 
 

@@ -144,7 +144,9 @@ class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
             return
         if not isinstance(limit, tuple) or not limit or not all(isinstance(each, Condition) for each in limit):
             raise self._bad(
-                "quality", limit, "write a factor above 1, or a condition such as `quality.brier <= 1.25 * dt.reference`"
+                "quality",
+                limit,
+                "write a factor above 1, or a condition such as `quality.brier <= 1.25 * dt.reference`",
             )
         for condition in limit:
             if condition.against == "champion":
@@ -185,18 +187,15 @@ class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
         return {}
 
     def check(self, parts: Mapping[str, Part]) -> None:
+        from drivetrain.training.metrics import Binary, Multiclass, Regression
+
+        known = sorted({name for kind in (Binary, Multiclass, Regression) for name in kind.__annotations__} - {"rows"})
         for condition in self.quality_limit if isinstance(self.quality_limit, tuple) else ():
-            if condition.metric not in WATCHED_METRICS:
-                raise self._bad(
-                    "quality", str(condition), f"live labels give these metrics: {', '.join(WATCHED_METRICS)}"
-                )
+            if condition.metric not in known:
+                raise self._bad("quality", str(condition), f"live labels give these metrics: {', '.join(known)}")
 
     def declared(self) -> dict[str, Any]:
         return {"service": self.service.name, "window": self.window}
-
-
-# What can be kept up to date from sums as labels arrive.
-WATCHED_METRICS = ("accuracy", "auc", "brier", "log_loss", "mae", "rmse")
 
 
 def _is_count(value: object) -> bool:

@@ -142,9 +142,7 @@ class Supervisor:
                 detail = f"killed after {GRACE_S:g} s"
             _signal_group(running.process.pid, signal.SIGKILL)
             running.process.wait()
-            changes.append(
-                Change(name=running.child.name, state="stopped", pid=running.process.pid, detail=detail)
-            )
+            changes.append(Change(name=running.child.name, state="stopped", pid=running.process.pid, detail=detail))
             running.process = None
         return changes
 

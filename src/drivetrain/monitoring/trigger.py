@@ -67,7 +67,9 @@ class Trigger(Part, frozen=True, eq=False, metaclass=_Positional):
         msgspec.structs.force_setattr(self, "place", caller())
         if not self.when:
             raise DeclarationError(
-                "a trigger waits for nothing", remedy="give it a rule such as `watch.drift`, or `dt.cron(...)`", place=self.place
+                "a trigger waits for nothing",
+                remedy="give it a rule such as `watch.drift`, or `dt.cron(...)`",
+                place=self.place,
             )
         for cause in self.when:
             if not isinstance(cause, (Watch, Cron)):

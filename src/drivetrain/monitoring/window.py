@@ -30,7 +30,11 @@ class Window(Record, frozen=True, kw_only=True):
     mean_prediction: float | None = None
     mean_label: float | None = None
     quality: dict[str, float] = {}
+    # The version had answered since the window began.
+    is_full: bool = True
+    # The data's time has passed the window's end; and labels have arrived of rows as late as that.
     is_closed: bool = False
+    has_labels: bool = False
     at: datetime
 
 

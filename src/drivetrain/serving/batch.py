@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from drivetrain.data.schema import dtype_of
 from drivetrain.errors import UsageError, nearest
 from drivetrain.serving.predictor import Predictor
+from drivetrain.serving.table import exact, times_read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,19 +78,22 @@ def _fitted(predictor: Predictor, frame: pl.DataFrame) -> pl.DataFrame:
     """Return the columns of the request, in its types."""
     columns = []
     for column, may_lack in zip(predictor.reader.columns, predictor.reader.may_lack, strict=True):
-        dtype = None if column.kind == "other" else dtype_of(column)
+        dtype = exact(column)
         if column.name not in frame.columns:
             if not may_lack:
                 message = f"{predictor.version.id} needs the column {column.name!r}"
                 raise UsageError(message, remedy=nearest(column.name, frame.columns))
             columns.append(pl.Series(column.name, [None] * len(frame), dtype=dtype))
             continue
-        series = frame[column.name]
+        given = frame[column.name]
+        series = times_read(given, dtype)
+        if series.null_count() > given.null_count():
+            raise UsageError(f"the column {column.name!r} has text that is no {column.kind}")
         try:
             series = series if dtype is None or series.dtype == dtype else series.cast(dtype)
         except pl.exceptions.PolarsError as error:
             raise UsageError(
-                f"the column {column.name!r} is {series.dtype}, and {predictor.version.id} takes {column.dtype}",
+                f"the column {column.name!r} is {given.dtype}, and {predictor.version.id} takes {column.dtype}",
                 remedy="cast it first",
             ) from error
         if series.null_count() and not may_lack:

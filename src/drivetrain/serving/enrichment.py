@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from drivetrain.data.features import Features, compute
-from drivetrain.data.schema import dtype_of
 from drivetrain.pipeline.run import StepRun
 from drivetrain.registry import bundle
+from drivetrain.serving.table import frame_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,9 +50,3 @@ class Enrichment:
         """Return the feature columns of some rows, in their order."""
         asked = frame_of(self._columns, rows)
         return compute(self._part, asked, self._side, settings=self._settings).select(self._names)
-
-
-def frame_of(columns: Sequence[Column], rows: Sequence[Row]) -> pl.DataFrame:
-    """Return rows of request values as a frame with the exact types of the columns."""
-    schema: dict[str, Any] = {column.name: None if column.kind == "other" else dtype_of(column) for column in columns}
-    return pl.DataFrame(rows, schema=schema, orient="row", infer_schema_length=None)

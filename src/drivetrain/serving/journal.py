@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from drivetrain.store.store import Store
 
 # A part is closed, and may then be sealed, when it has grown to this size or age.
@@ -36,7 +34,7 @@ class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     arm: str
     ids: list[str]
     keys: list[Any] | None
-    requests: Sequence[Any]
+    requests: list[Any]
     predictions: list[Any]
     probabilities: list[list[float]] | None = None
     features: dict[str, list[Any]] | None = None

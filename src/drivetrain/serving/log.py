@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 import polars as pl
 
-from drivetrain.data.schema import dtype_of
 from drivetrain.errors import NotFound
 from drivetrain.registry.version import Version
 from drivetrain.serving.journal import Label, Line, folder_of, time_of
+from drivetrain.serving.table import exact, times_read
 from drivetrain.store.artifact import Artifact
 from drivetrain.store.record import Record
 
@@ -105,12 +105,16 @@ def read_predictions(
         where["last_at >="] = since
     if until is not None:
         where["first_at <"] = until
+    for name in _sealed(store, service, parts):
+        del parts[name]
     segments = store.ledger.find(Segment, where, order="number")
-    frames = [pl.read_parquet(store.artifacts.path(segment.artifact.digest)) for segment in segments]
-    sealed = _sealed(store, service, parts)
+    frames = [
+        pl.read_parquet(store.artifacts.path(segment.artifact.digest))
+        for segment in segments
+        if segment.source not in parts  # sealed in this very moment, and read already
+    ]
     for name, data in parts.items():
-        if name not in sealed:
-            frames += tables_of(store, name, data, version=version).values()
+        frames += tables_of(store, name, data, version=version).values()
     frame = joined(frames)
     if since is not None:
         frame = frame.filter(pl.col("at") >= since)
@@ -133,9 +137,9 @@ def read_new(store: Store, service: str, cursor: Cursor, *, kind: Kind = "predic
             frame = pl.read_parquet(store.artifacts.path(segment.artifact.digest))
             frames.append(frame.filter(pl.col("offset") >= cursor.offsets.get(segment.source, 0)))
             offsets.pop(segment.source, None)
-    sealed = _sealed(store, service, parts)
+    sealed = _sealed(store, service, parts) | {segment.source for segment in found}
     for name, data in parts.items():
-        if name in sealed:
+        if name in sealed:  # perhaps in this very moment: then the next call finds its segments
             continue
         start = cursor.offsets.get(name, 0)
         offsets[name] = start + len(data)
@@ -355,16 +359,9 @@ def _rows(rows: list[dict[str, Any] | None], columns: Sequence[Any] | None) -> p
     found = []
     for column in columns:
         values = [row.get(column.name) for row in plain]
-        dtype = None if column.kind == "other" else dtype_of(column)
-        if isinstance(dtype, pl.Datetime):
-            series = pl.Series(column.name, values, dtype=pl.String)
-            if dtype.time_zone:
-                series = series.str.to_datetime(time_unit=dtype.time_unit, time_zone="UTC", strict=False)
-                series = series.dt.convert_time_zone(dtype.time_zone)
-            else:
-                series = series.str.to_datetime(time_unit=dtype.time_unit, strict=False)
-        elif dtype == pl.Date:
-            series = pl.Series(column.name, values, dtype=pl.String).str.to_date(strict=False)
+        dtype = exact(column)
+        if column.kind in ("date", "datetime"):
+            series = times_read(pl.Series(column.name, values, dtype=pl.String), dtype)
         else:
             series = pl.Series(column.name, values, dtype=dtype, strict=False)
         found.append(series)
@@ -406,8 +403,3 @@ _EMPTY: dict[str, Any] = {
     "prediction": pl.Float64, "probabilities": pl.List(pl.Float64), "request": pl.Struct({}), "features": pl.Struct({}),
     "source": pl.String, "offset": pl.Int64,
 }  # fmt: skip
-
-
-def utc(moment: datetime | None) -> datetime | None:
-    """Return a moment in UTC; one without a zone is taken to be."""
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -158,6 +158,6 @@ def _picked(rows: Sequence[Row], places: list[int]) -> list[Row]:
 
 
 def _frame(reader: Reader, rows: Sequence[Row], signature: Any) -> pl.DataFrame:
-    from drivetrain.serving.enrichment import frame_of
+    from drivetrain.serving.table import frame_of
 
     return frame_of(reader.columns, rows).select([column.name for column in signature.features])

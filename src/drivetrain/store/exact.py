@@ -12,23 +12,23 @@ from typing import Any
 
 import msgspec
 
+from drivetrain.errors import Unkeepable
+
 MARK = "$float"
 _WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
-class NotExact(TypeError):
-    """A value holds something that JSON cannot give back; `where` is the way to it, such as `['scores'][0]`."""
-
-    def __init__(self, where: str, found: str) -> None:
-        super().__init__(f"{where or 'it'} is {found}")
-        self.where, self.found = where, found
+_RIGHT = (
+    "give frames, arrays and models each a step (or an output) of their own, and keep numbers, text, lists and dicts "
+    "here; `.tolist()` makes a list of an array"
+)
 
 
 def encode(value: Any) -> bytes:
     """Return a value as JSON.
 
     Raises:
-        NotExact: it holds something that JSON cannot give back.
+        Unkeepable: it holds something that JSON cannot give back; `where` is the way to it, such as `['scores'][0]`.
 
     >>> encode({"b": float("inf"), "a": None})
     b'{"a":null,"b":{"$float":"Infinity"}}'
@@ -38,7 +38,8 @@ def encode(value: Any) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         culprit = _culprit(value, "", 0)
         if culprit is not None:
-            raise NotExact(*culprit) from error
+            where, found = culprit
+            raise Unkeepable(where=where, found=found, right=_RIGHT) from error
     else:
         # msgspec writes null for a number that is not finite, and only such a dict can be taken for one.
         if b"null" not in data and b'{"$float":' not in data:
@@ -115,17 +116,26 @@ def _marked(value: Any, where: str) -> Any:
             return {MARK: "NaN"}
         return {MARK: "Infinity" if value > 0 else "-Infinity"} if isinf(value) else value
     if isinstance(value, dict):
-        if len(value) == 1 and value.get(MARK) in _WORDS:
-            raise NotExact(where, f"a dict whose one key is {MARK!r}, which stands for a number here")
+        if _number(value) is not None:
+            raise Unkeepable(
+                where=where,
+                found=f"a dict whose one key is {MARK!r}, which stands for a number here",
+                right="rename it",
+            )
         return {key: _marked(item, f"{where}[{key!r}]") for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_marked(item, f"{where}[{number}]") for number, item in enumerate(value)]
     return value
 
 
+def _number(value: dict[str, Any]) -> float | None:
+    """Return the number that a dict stands for, or None when it is a dict like any other."""
+    word = value.get(MARK) if len(value) == 1 else None
+    return _WORDS.get(word) if isinstance(word, str) else None
+
+
 def _unmarked(value: Any) -> Any:
     if isinstance(value, dict):
-        if len(value) == 1 and MARK in value and value[MARK] in _WORDS:
-            return _WORDS[value[MARK]]
-        return {key: _unmarked(item) for key, item in value.items()}
+        number = _number(value)
+        return number if number is not None else {key: _unmarked(item) for key, item in value.items()}
     return [_unmarked(item) for item in value] if isinstance(value, list) else value

@@ -50,16 +50,18 @@ def layers(system: System) -> list[list[str]]:
     return [[name for name in row if name not in layout.bends] for row in layout.rows]
 
 
-def svg(system: System, states: Mapping[str, Mark]) -> str:
-    """Return the graph as an SVG element; colours and fonts come from the page's style sheet."""
+def svg(system: System, states: Mapping[str, Mark] | None = None) -> str:
+    """Return the graph as an SVG element; without states it brings its own colours, with them the page's style sheet does."""
+    marks = states or {}
     layout = _laid_out(system)
     across = _placed(layout, [NODE_WIDTH if name not in layout.bends else 24 for row in layout.rows for name in row])
     down = {name: MARGIN + index * (NODE_HEIGHT + GAP_Y) for index, row in enumerate(layout.rows) for name in row}
     width = max((x + NODE_WIDTH / 2 for x in across.values()), default=NODE_WIDTH) + MARGIN
     height = len(layout.rows) * (NODE_HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN
     drawn = [
-        f'<svg class="graph" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" '
-        f'role="group" aria-label="The parts of {escape(system.name)} and how they depend on each other">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" '
+        f'role="group" aria-label="The parts of {escape(system.name)} and how they depend on each other">',
+        "" if states is not None else f"<style>{_STYLE}</style>",
     ]
     for route in layout.routes:
         x, y = across[route[0]], down[route[0]] + NODE_HEIGHT
@@ -75,10 +77,11 @@ def svg(system: System, states: Mapping[str, Mark]) -> str:
         drawn.append(f'<path class="edge" {ends} d="{path}"/>')
         drawn.append(f'<path class="edge-tip" d="M{x - 3.5:.1f} {y - 6}L{x:.1f} {y - 0.5}L{x + 3.5:.1f} {y - 6}"/>')
     for name, part in system.parts.items():
-        mark = states.get(name, Mark())
+        mark = marks.get(name, Mark())
         left, top = across[name] - NODE_WIDTH / 2, down[name]
+        link = f' href="{escape(mark.link)}"' if mark.link else ""
         drawn.append(
-            f'<a href="{escape(mark.link)}" class="node is-{escape(mark.state or "none")}" data-part="{escape(name)}">'
+            f'<a{link} class="node is-{escape(mark.state or "none")}" data-part="{escape(name)}">'
             f"<title>{escape(f'{name}, {part.ROLE}: {mark.state}')}</title>"
             f'<rect x="{left:.1f}" y="{top}" width="{NODE_WIDTH}" height="{NODE_HEIGHT}" rx="9"/>'
             f'<circle cx="{left + 17:.1f}" cy="{top + 19}" r="4"/>'
@@ -90,6 +93,18 @@ def svg(system: System, states: Mapping[str, Mark]) -> str:
     return "".join([*drawn, "</svg>"])
 
 
+def html(system: System) -> str:
+    """Return a page that holds nothing but the graph."""
+    name = escape(system.name)
+    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title><body>{svg(system)}</body></html>\n'
+
+
+# The colours of a drawing that stands alone.
+_STYLE = (
+    "text{font:12px system-ui,sans-serif;fill:#6b6d75}.node-name{font-weight:600;fill:#17181a}"
+    ".node-role{text-anchor:end}.node rect{fill:#fff;stroke:#d3d2ce}.node circle{fill:#2f55d4}"
+    ".edge,.edge-tip{fill:none;stroke:#9a9ba0;stroke-width:1.5}"
+)
 # The box-drawing character for the directions that meet in a cell: 1 up, 2 right, 4 down, 8 left.
 _LINES = " ╵╶└╷│┌├╴┘─┴┐┤┬┼"
 

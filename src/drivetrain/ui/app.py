@@ -203,6 +203,7 @@ def _templates(looked_at: Console, assets: dict[str, Asset], *, has_token: bool)
         "navigation": NAVIGATION,
         "asset": lambda name: f"/static/{name}?{stamp}",
         "bar": charts.bar,
+        "share_bar": charts.share_bar,
         "spark": charts.spark,
         "histogram": charts.histogram,
         "heat": charts.heat,

@@ -57,6 +57,14 @@ def bar(share: float, *, tone: str = "accent", start: float = 0.0) -> Markup:
     ).format(tone, min(start, 1) * 100, max(0.6, min(share, 1 - min(start, 1)) * 100) if share > 0 else 0)
 
 
+def share_bar(share: float) -> Markup:
+    """Return a bar that is shared by the champion and, at its end, the challenger."""
+    return Markup(
+        '<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect class="fill-accent" width="{:.1f}" height="6"/><rect class="fill-second" x="{:.1f}" width="{:.1f}" height="6"/></svg>'
+    ).format(max(0, (1 - share) * 100 - 0.5), (1 - share) * 100 + 0.5, max(0, share * 100 - 0.5))
+
+
 def spark(values: Sequence[float | None], *, tone: str = "accent", width: int = 120, height: int = 32) -> Markup:
     """Return a line without axes, from the earliest value to the latest."""
     known = [value for value in values if value is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,6 +13,10 @@ from drivetrain.ui import words
 
 if TYPE_CHECKING:
     from drivetrain.ui.console import Console
+
+
+# How many bars a picture has room for.
+MOST_BARS, NUMBER_BARS = 16, 18
 
 
 class ColumnView(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,36 +35,67 @@ class ColumnView(msgspec.Struct, frozen=True, kw_only=True):
 def columns_of(console: Console, detail: dict[str, Any]) -> list[ColumnView]:
     """Return the columns that an artifact's detail tells of, with its profile where there is one."""
     columns = msgspec.convert(detail.get("columns") or [], list[Column])
-    profiles: dict[str, Any] = {}
-    if isinstance(detail.get("profile"), str) and detail["profile"]:
+    profiles: dict[str, dict[str, Any]] = {}
+    if detail.get("profile"):
         try:
-            found = console.store.json(detail["profile"]).get("columns") or {}
+            # As plain JSON: the class of a profile brings numpy and polars along, which no page needs.
+            profiles = console.store.json(detail["profile"])
         except (NotFound, StoreError):
-            found = {}  # the profile was removed from the store; the columns are known without it
-        profiles = {each["name"]: each for each in found} if isinstance(found, list) else found
+            pass  # the profile was removed from the store; the columns are known without it
     return [_view(column, profiles.get(column.name) or {}) for column in columns]
 
 
 def _view(column: Column, profile: dict[str, Any]) -> ColumnView:
-    rows, nulls = profile.get("rows"), profile.get("nulls")
-    shares, bins = list(profile.get("shares") or []), list(profile.get("bins") or [])
+    rows, bins = profile.get("rows"), profile.get("bins") or {}
+    shares, labels = _bars(profile, bins)
+    is_number = bins.get("kind") == "numbers"
     return ColumnView(
         column=column,
-        null_share=nulls / rows if rows and nulls is not None else None,
+        null_share=profile["nulls"] / rows if rows else None,
         distinct=profile.get("distinct"),
-        low=profile.get("min"),
-        high=profile.get("max"),
+        low=_bound(profile.get("low")) if is_number else None,
+        high=_bound(profile.get("high")) if is_number else None,
         mean=profile.get("mean"),
         shares=shares,
-        labels=_labels(bins, shares),
+        labels=labels,
     )
 
 
-def _labels(bins: list[Any], shares: list[float]) -> list[str]:
-    """Return what each bar stands for: a value, or the stretch between two edges."""
-    if len(bins) == len(shares):
-        names = [words.figure(name) for name in bins]
-    else:
-        edges = ["", *bins, ""] if len(bins) == len(shares) - 1 else bins
-        names = [f"{words.figure(low)} – {words.figure(high)}" for low, high in zip(edges, edges[1:], strict=False)]
-    return [f"{name}: {words.percent(share)}" for name, share in zip(names, shares, strict=False)]
+def _bound(value: Any) -> Any:
+    """Return a bound; of a moment, its day."""
+    return value.partition("T")[0] if isinstance(value, str) else value
+
+
+def _bars(profile: dict[str, Any], bins: dict[str, Any]) -> tuple[list[float], list[str]]:
+    """Return the height of each bar, and what it stands for."""
+    counts, rows = bins.get("counts") or [], profile.get("rows") or 1
+    if bins.get("kind") == "categories":
+        names = [*bins.get("categories", []), "other"][:MOST_BARS]
+        shares = [count / rows for count in counts[: len(names)]]
+        return shares, [f"{name}: {words.percent(share)}" for name, share in zip(names, shares, strict=False)]
+    quantiles = profile.get("quantiles") or []
+    if bins.get("kind") != "numbers" or not quantiles or quantiles[0] >= quantiles[-1]:
+        return [], []
+    low, high = quantiles[0], quantiles[-1]
+    edges = [low, *[min(max(edge, low), high) for edge in bins.get("edges") or []], high]
+    width = (high - low) / NUMBER_BARS
+    shares = []
+    for index in range(NUMBER_BARS):
+        start, end = low + index * width, low + (index + 1) * width
+        # The kept bins are of about equal rows, not of equal width: each spreads its rows evenly over where it lies.
+        spread = sum(
+            count / rows * (min(end, right) - max(start, left)) / (right - left)
+            for left, right, count in zip(edges, edges[1:], counts, strict=False)
+            if right > left and min(end, right) > max(start, left)
+        )
+        shares.append(spread)
+    places = [(low + index * width, low + (index + 1) * width) for index in range(NUMBER_BARS)]
+    is_time = isinstance(profile.get("low"), str)
+    return shares, [
+        f"{_place(start, is_time)} – {_place(end, is_time)}: {words.percent(share)}"
+        for (start, end), share in zip(places, shares, strict=True)
+    ]
+
+
+def _place(value: float, is_time: bool) -> str:
+    return words.day(datetime.fromtimestamp(value, UTC)) if is_time else words.figure(value)

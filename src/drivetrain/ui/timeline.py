@@ -71,17 +71,14 @@ def timeline(console: Console, asked: Asked) -> Timeline:
 
 
 def _grouped(console: Console, shown: list[Event]) -> list[Group]:
-    titles: dict[str, str] = {}
-    title = ""
-    for event in reversed(shown):
-        # An event that says nothing of the data's time belongs to what happened before it.
-        if event.happened_at is not None:
-            title = f"{utc(event.happened_at):%B %Y}"
-        titles[event.id] = title or day(utc(event.at))
+    dated = [event for event in shown if event.happened_at is not None]
     groups: list[Group] = []
     for event in shown:
-        if not groups or groups[-1].title != titles[event.id]:
-            groups.append(Group(title=titles[event.id], moments=[]))
+        # An event that says nothing of the data's time belongs to what happened next to it by the clock.
+        beside = event if event.happened_at else min(dated, key=lambda other: abs(other.at - event.at), default=event)  # noqa: B023
+        title = f"{utc(beside.happened_at):%B %Y}" if beside.happened_at else day(utc(event.at))
+        if not groups or groups[-1].title != title:
+            groups.append(Group(title=title, moments=[]))
         groups[-1].moments.append(moment_of(console, event))
     return groups
 

@@ -41,7 +41,7 @@ def test_a_table_is_read_as_the_array_of_its_columns(store: Store) -> None:
     [
         (np.array([object()]), "dtype object"),
         (np.zeros(2, dtype=[("a", object)]), "objects"),
-        (np.ma.masked_array([1, 2], mask=[0, 1]), "MaskedArray"),
+        (np.ma.masked_array([1, 2], mask=[False, True]), "MaskedArray"),
         (np.random.default_rng(0), "Generator"),
     ],
 )

@@ -26,7 +26,7 @@ def write_booster(path: Path, model: bytes | None, facts: dict[str, Any]) -> Non
     """
     try:
         body = exact.encode(facts)
-    except exact.NotExact as error:
+    except Unkeepable as error:
         raise Unkeepable(where=error.where, found=error.found, right=_RIGHT) from error
     with ZipFile(path, "x") as made:
         made.writestr(ZipInfo("wrapper.json", _EPOCH), body)

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from drivetrain.errors import Unkeepable, WrongForm
+from drivetrain.errors import WrongForm
 from drivetrain.store import exact
 from drivetrain.store.codecs.codec import Written, plain_form
 
@@ -44,16 +44,7 @@ class JSONCodec:
         return issubclass(origin, (*_PLAIN, msgspec.Struct)) or is_dataclass(origin) or is_typeddict(origin)
 
     def write(self, value: Any, path: Path) -> Written:
-        try:
-            data = exact.encode(value)
-        except exact.NotExact as error:
-            raise Unkeepable(
-                where=error.where,
-                found=error.found,
-                right="give frames, arrays and models each a step (or an output) of their own, and keep numbers, text, "
-                "lists and dicts here; `.tolist()` makes a list of an array",
-            ) from error
-        path.write_bytes(data)
+        path.write_bytes(exact.encode(value))
         return Written("json", len(value) if isinstance(value, list) else None)
 
     def read(self, path: Path, form: Any) -> Any:

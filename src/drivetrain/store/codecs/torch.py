@@ -57,8 +57,10 @@ class TorchCodec:
         # Made once here, so that a module that cannot be read again is refused while its training is still at hand.
         try:
             made = _made(_project_class(facts["class"]), exact.decode(exact.encode(facts))["config"])
-        except exact.NotExact as error:
-            raise Unkeepable(where=f"config{error.where}", found=error.found, right=_CONVENTION) from error
+        except Unkeepable as error:
+            raise Unkeepable(
+                where=f"config{error.where.removeprefix("['config']")}", found=error.found, right=_CONVENTION
+            ) from error
         except (Refused, NotFound, TypeError, AttributeError, msgspec.ValidationError) as error:
             raise Unkeepable(found=f"a {kind.__qualname__}: {error.args[0]}", right=_CONVENTION) from error
         again = made.state_dict()
