@@ -87,5 +87,10 @@ gate = dt.Gate(lateness, require=[quality.auc >= 0.65, quality.auc > dt.champion
 service = dt.Service(lateness, canary=dt.Canary(share=0.2, metric="brier", at_least=500, within="14d"))
 
 # Weather comes in spells of days: over a week, any week of the year differs from any quarter. Four weeks tell a season.
-watch = dt.Monitor(service, window="28d", drift_limit=0.25, moved=4, quality_limit={"brier": 1.25}, settle=1)
+watch = dt.Monitor(
+    service,
+    window="28d",
+    drift=dt.Drift(psi=0.25, at_least=4),
+    quality=quality.brier <= 1.25 * dt.reference,
+)
 retrain = dt.Trigger(watch.drift, watch.quality, settings={"flights.until": dt.now})

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from drivetrain.data.features import features
     from drivetrain.data.source import read
     from drivetrain.data.split import split
-    from drivetrain.monitoring.monitor import Monitor
+    from drivetrain.monitoring.monitor import Drift, Monitor
     from drivetrain.monitoring.trigger import Trigger, cron, now
     from drivetrain.pipeline.log import log
     from drivetrain.registry.gate import Gate
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from drivetrain.system.function import step
     from drivetrain.system.system import System
     from drivetrain.training import metrics
-    from drivetrain.training.evaluation import champion, evaluation
+    from drivetrain.training.evaluation import champion, evaluation, reference
     from drivetrain.training.frame import xy
     from drivetrain.training.model import model
 
@@ -30,6 +30,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Canary": "serving.service",
+    "Drift": "monitoring.monitor",
     "Gate": "registry.gate",
     "Monitor": "monitoring.monitor",
     "Service": "serving.service",
@@ -51,6 +52,7 @@ _HOMES = {
     "now": "monitoring.trigger",
     "one_of": "data.checks",
     "read": "data.source",
+    "reference": "training.evaluation",
     "row_count": "data.checks",
     "split": "data.split",
     "step": "system.function",
@@ -59,9 +61,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "Canary", "Gate", "Monitor", "Service", "System", "Trigger", "between", "champion", "check", "cron", "dataset",
+    "Canary", "Drift", "Gate", "Monitor", "Service", "System", "Trigger", "between", "champion", "check", "cron", "dataset",
     "evaluation", "features", "fresh", "log", "matches", "metrics", "model", "not_null", "now", "one_of", "read",
-    "row_count", "split", "step", "unique", "xy",
+    "reference", "row_count", "split", "step", "unique", "xy",
 ]  # fmt: skip
 
 

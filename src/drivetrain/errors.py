@@ -30,6 +30,7 @@ facts alone, so that it survives the way between processes.
 
 from __future__ import annotations
 
+import os
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -48,7 +49,8 @@ class Place(NamedTuple):
     line: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        here = os.getcwd() + os.sep
+        return f"{self.file.removeprefix(here)}:{self.line}"
 
 
 def rebuild(kind: Callable[..., DrivetrainError], facts: dict[str, Any]) -> DrivetrainError:

@@ -145,3 +145,10 @@ def test_a_deleted_artifact_is_a_reason_to_run(project: Project) -> None:
     (step,) = project.json("run")["steps"]
     assert step["state"] == "finished"
     assert step["reason"] == "its output is gone"
+
+
+def test_a_function_that_names_itself_through_another_module_is_followed_once(project: Project) -> None:
+    text = "import drivetrain as dt\n\n\n@dt.step\ndef rows() -> list:\n    return [1]\n"
+    project.write(text, "honest.py")
+    project.write("import honest\nimport drivetrain as dt\n\n\n@dt.step\ndef rows() -> list:\n    return honest.rows()\n")
+    assert project.json("run")["run"]["state"] == "finished"

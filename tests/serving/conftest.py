@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.serving.world import Server, promote, register, served
 
 from drivetrain.store.store import Store
-from tests.serving.world import Server, promote, register, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,12 +12,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis.strategies import integers
+from tests.serving.world import MODEL, ROW, SERVICE, register, signature
 
 from drivetrain.errors import NotFound
 from drivetrain.serving.journal import Journal, Label, Line, Names, folder_of, time_of
 from drivetrain.serving.log import Cursor, Segment, find_prediction, labelled, read_feedback, read_new, read_predictions
 from drivetrain.serving.sealing import seal
-from tests.serving.world import MODEL, ROW, SERVICE, register, signature
 
 if TYPE_CHECKING:
     from drivetrain.store.store import Store

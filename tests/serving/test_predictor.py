@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import polars as pl
 import pytest
+from tests.serving.world import FEATURES, ROW, SERVICE, promote, register, rows, served, wait_until
 
 from drivetrain.errors import UsageError
 from drivetrain.pipeline.run import StepRun
@@ -17,7 +18,6 @@ from drivetrain.serving.log import read_predictions
 from drivetrain.serving.predictor import Predictor
 from drivetrain.store.record import now
 from drivetrain.system.load import load_system
-from tests.serving.world import FEATURES, ROW, SERVICE, promote, register, rows, served, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,13 +81,18 @@ def test_a_version_answers_through_its_features_function(store: Store, tmp_path:
     })  # fmt: skip
     near, far = (Predictor.load(store, version, side={"cities": cities(store, more)}) for more in (0.0, 60.0))
 
-    asked_for = [{"distance": 80.0}, {"distance": 140.0}, {"ticket": None, "distance": 80.0}, {"ticket": None}]
+    asked_for: list[dict[str, Any]] = [
+        {"distance": 80.0},
+        {"distance": 140.0},
+        {"ticket": None, "distance": 80.0},
+        {"ticket": None},
+    ]
 
     assert predictions(near, *asked_for) == predictions(plain, *asked_for)
     assert predictions(far, {"distance": 80.0}) == predictions(plain, {"distance": 140.0})
-    assert far.answer(asked(far, {"distance": 80.0})).features.to_dicts() == [
-        {"distance": 140.0, "stops": 2, "wind": 3.25}
-    ]  # type: ignore[union-attr]  # a features function gives a frame
+    seen = far.answer(asked(far, {"distance": 80.0})).features
+    assert seen is not None
+    assert seen.to_dicts() == [{"distance": 140.0, "stops": 2, "wind": 3.25}]
 
 
 def test_a_row_that_breaks_the_features_function_fails_alone(store: Store, tmp_path: Path) -> None:

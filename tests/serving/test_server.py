@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 import pytest
+from tests.serving.world import MODEL, ROW, SERVICE, Server, promote, register, served, signature, try_out, wait_until
 
 from drivetrain.data.schema import Column
 from drivetrain.errors import Refused, UsageError
@@ -21,7 +22,6 @@ from drivetrain.security.event import Event
 from drivetrain.serving.counters import totals
 from drivetrain.serving.log import labelled, read_predictions
 from drivetrain.serving.server import check_address, check_port
-from tests.serving.world import MODEL, ROW, SERVICE, Server, promote, register, served, signature, try_out, wait_until
 
 if TYPE_CHECKING:
     from drivetrain.store.store import Store
@@ -275,7 +275,7 @@ def test_versions_change_under_load_without_a_failed_request(store: Store) -> No
             for version in (*versions[1:], versions[0]):
                 time.sleep(0.5)
                 promote(store, version)
-                wait_until(lambda id=version.id: load.seen[-1]["version"] == id)  # type: ignore[misc]
+                wait_until(lambda wanted=version.id: load.seen[-1]["version"] == wanted)
             time.sleep(0.2)
         swaps = totals(store.root / "serving" / SERVICE).swaps
 
@@ -298,8 +298,8 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(store: Store) -> 
 
         assert seen.json()["version"] == good.id
         assert bad.id in server.client.get("/readyz").json()["problems"][0]
-        events = store.ledger.find(Event, {"kind": "service.load_failed"})
-        assert len(events) == 1
+        wait_until(lambda: store.ledger.find(Event, {"kind": "service.load_failed"}))
+        assert len(store.ledger.find(Event, {"kind": "service.load_failed"})) == 1
         promote(store, good)
         wait_until(lambda: "problems" not in server.client.get("/readyz").json())
 
@@ -321,7 +321,7 @@ def test_a_canary_gets_its_share_and_an_entity_keeps_its_arm(store: Store) -> No
         assert 0.22 < by_id[challenger.id] / 500 < 0.38
         arms = read_predictions(store, SERVICE).group_by("arm", "version").len().sort("arm").rows()
         assert [row[:2] for row in arms] == [("canary", challenger.id), ("champion", champion.id)]
-        assert totals(store.root / "serving" / SERVICE).rows_canary == dict((row[0], row[2]) for row in arms)["canary"]
+        assert totals(store.root / "serving" / SERVICE).rows_canary == {row[0]: row[2] for row in arms}["canary"]
 
         store.ledger.write(msgspec.structs.replace(rollout, state="rolled_back"))
         wait_until(lambda: "canary" not in server.client.get("/readyz").json()["versions"])
@@ -390,13 +390,12 @@ def test_a_full_disk_stops_the_log_and_not_the_answers(store: Store) -> None:
 
 def test_telling_a_server_to_stop_lets_it_finish(store: Store) -> None:
     promote(store, register(store, 1))
-    with served(store) as server:
-        with Load(server, forgives=True) as load:
-            wait_until(lambda: len(load.seen) > 50)
-            started = time.monotonic()
-            server.process.send_signal(signal.SIGTERM)
-            code = server.process.wait(timeout=20)
-            taken = time.monotonic() - started
+    with served(store) as server, Load(server, forgives=True) as load:
+        wait_until(lambda: len(load.seen) > 50)
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        code = server.process.wait(timeout=20)
+        taken = time.monotonic() - started
 
     assert code == 0
     assert taken < 8

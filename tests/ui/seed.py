@@ -15,9 +15,9 @@ import msgspec
 import polars as pl
 
 from drivetrain.data.profile import profile_table
-from drivetrain.data.schema import Column, Roles
+from drivetrain.data.schema import Column, Kind, Roles
 from drivetrain.monitoring.window import Alert, Signal, Window
-from drivetrain.pipeline.run import Metric, Run, StepRun
+from drivetrain.pipeline.run import Metric, Run, RunState, StepRun
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import AliasChange, Decision, Judgement, Signature, Version
 from drivetrain.security import event as events
@@ -31,7 +31,7 @@ from drivetrain.system.system import System
 
 SYSTEM = Path(__file__).with_name("flights.py")
 
-_FEATURES = {
+_FEATURES: dict[str, tuple[Kind, float | None, float | None, float | None]] = {
     "dep_hour": ("int", 5, 23, 13.2),
     "month_day": ("int", 1, 31, 15.7),
     "distance_miles": ("float", 80.0, 4983.0, 1040.0),
@@ -74,10 +74,12 @@ def answered(store: Store) -> str:
     at = int(now().timestamp() * 1e6)
     request = {"flight_id": "UA1545-2013-09-28", "scheduled": "2013-09-28T17:15:00", "carrier": "UA", "origin": "EWR",
                "distance_miles": 1400.0, "seats": 149}  # fmt: skip
-    features = {"dep_hour": 17, "month_day": 28, "wind_speed_mph": 14.9, "visibility_miles": 10.0, "pressure_mb": 1009.2,
-                "humidity": 81.3, **{name: request[name] for name in ("carrier", "origin", "distance_miles", "seats")}}  # fmt: skip
-    line = Line(at=at, version="lateness@3", arm="champion", ids=[name], keys=[request["flight_id"]], requests=[request],
-                predictions=[0.4137], features={name: [value] for name, value in features.items()})  # fmt: skip
+    features = {"dep_hour": 17, "month_day": 28, "wind_speed_mph": 14.9, "visibility_miles": 10.0,
+                "pressure_mb": 1009.2, "humidity": 81.3, "carrier": "UA", "origin": "EWR", "distance_miles": 1400.0,
+                "seats": 149}  # fmt: skip
+    line = Line(at=at, version="lateness@3", arm="champion", ids=[name], keys=[request["flight_id"]],
+                requests=[request], predictions=[0.4137],
+                features={name: [value] for name, value in features.items()})  # fmt: skip
     for kind, body in (("predictions", line), ("feedback", Label(at=at, label=True, id=name))):
         journal = Journal(folder_of(store, "service"), kind)
         journal.write(msgspec.json.encode(body) + b"\n")
@@ -130,7 +132,9 @@ class Story:
             happened, dep_hour=0.31, visibility_miles=0.24, limit=0.2,
         )  # fmt: skip
         self.pass_time(1)
-        self.event("trigger.fired", "retrain", "Retraining began because of drift, with flights up to 13 May.", happened)
+        self.event(
+            "trigger.fired", "retrain", "Retraining began because of drift, with flights up to 13 May.", happened
+        )
         run = self.run("drift in dep_hour, visibility_miles", until="2013-05-13", rows=118_904, auc=0.7281,
                        fresh=set(_SECONDS) - {"weather"}, why="setting until 2013-04-01 → 2013-05-13")  # fmt: skip
         self.version(run, 3, 0.7281, {"learning_rate": 0.1, "leaves": 31}, until="2013-05-13")
@@ -161,7 +165,9 @@ class Story:
         self.version(run, 4, 0.9342, {"learning_rate": 0.1, "leaves": 63}, until="2013-08-01")
         self.decide(run, 4, "lateness@3", 0.9342, 0.7203, "canary")
         started = self.clock
-        self.event("canary.started", "lateness@4", "lateness@4 gets 20 % of the requests, beside lateness@3.", world(8, 5))
+        self.event(
+            "canary.started", "lateness@4", "lateness@4 gets 20 % of the requests, beside lateness@3.", world(8, 5)
+        )
         self.pass_time(6)
         evidence = _evidence(4_998, 1_262, 0.1502, 0.2217, 0.0118)
         self.rollout("lateness@3", "lateness@4", "rolled_back", started, evidence,
@@ -177,7 +183,9 @@ class Story:
         self.version(run, 5, 0.7337, {"learning_rate": 0.1, "leaves": 31}, until="2013-09-16")
         self.decide(run, 5, "lateness@3", 0.7337, 0.7218, "canary")
         self.clock = now() - timedelta(minutes=12)
-        self.event("canary.started", "lateness@5", "lateness@5 gets 20 % of the requests, beside lateness@3.", world(9, 16))
+        self.event(
+            "canary.started", "lateness@5", "lateness@5 gets 20 % of the requests, beside lateness@3.", world(9, 16)
+        )
         evidence = _evidence(2_204, 548, 0.1496, 0.1466, 0.0142)
         self.rollout("lateness@3", "lateness@5", "canary", self.clock, evidence, "")
         self.clock = now() - timedelta(minutes=7)
@@ -198,18 +206,34 @@ class Story:
     def pass_time(self, minutes: float) -> None:
         self.clock += timedelta(minutes=minutes)
 
-    def event(self, kind: str, subject: str, message: str, happened_at: datetime | None = None, **evidence: Any) -> None:
+    def event(
+        self, kind: str, subject: str, message: str, happened_at: datetime | None = None, **evidence: Any
+    ) -> None:
         with patch.object(events, "now", lambda: self.clock):
             events.record_event(
                 self.store.ledger, kind, subject=subject, message=message, happened_at=happened_at, evidence=evidence
             )
 
     def run(
-        self, reason: str, *, until: str, rows: int, auc: float, fresh: set[str], why: str = "first time", failing: bool = False
+        self,
+        reason: str,
+        *,
+        until: str,
+        rows: int,
+        auc: float,
+        fresh: set[str],
+        why: str = "first time",
+        failing: bool = False,
     ) -> str:
         self.runs += 1
         run = f"run-0f3k9v2m{self.runs:05d}"
-        started, made = self.clock, []
+        started, made = self.clock, list[StepRun]()
+        given: dict[str, dict[str, Any]] = {
+            "flights": {"until": until},
+            "lateness": {"learning_rate": 0.1, "leaves": 31},
+        }
+        state: RunState = "failed" if failing else "finished"
+        changed = b"-    leaves: int = 31\n+    leaves: int = 63\n"
         outputs = self.outputs(rows, auc)
         for step, (role, seconds) in _SECONDS.items():
             is_fresh = step in fresh
@@ -223,8 +247,7 @@ class Story:
                     seconds=seconds * self.random.uniform(0.9, 1.2) * rows / 80_000 if is_fresh else 0.0,
                     peak_mib=self.random.uniform(60, 420) if is_fresh else 0.0,
                     inputs={} if failed else _inputs(step, outputs), outputs={} if failed else outputs[step],
-                    settings={"flights": {"until": until}, "lateness": {"learning_rate": 0.1, "leaves": 31},
-                              }.get(step, {}),
+                    settings=given.get(step, {}),
                     ingredients={"code": digest_of(step.encode()), "package.polars": "2.1.0"}
                     | {f"input.{name}": digest_of(name.encode()) for name in _NEEDS.get(step, ())},
                     error=_FAILURE if failed else "",
@@ -241,14 +264,13 @@ class Story:
             ])  # fmt: skip
             self.write(Metric(run=run, step="quality", name="auc", value=auc),
                        Metric(run=run, step="quality", name="brier", value=0.19 - auc / 20))  # fmt: skip
-        state = "failed" if failing else "finished"
         self.write(
             *made,
             Run(
                 id=run, system="flights", state=state, started_at=started, finished_at=self.clock, reason=reason,
-                actor="ada", settings={"flights": {"until": until}, "lateness": {"learning_rate": 0.1, "leaves": 31}},
+                actor="ada", settings=given,
                 commit="4f9d2c81a07be6635d8c0e41f2ab97c35de81f06",
-                dirty_diff=self.store.artifacts.put(b"-    leaves: int = 31\n+    leaves: int = 63\n") if auc > 0.9 else "",
+                dirty_diff=self.store.artifacts.put(changed) if auc > 0.9 else "",
                 environment={"python": "3.11.7", "platform": "linux", "processors": "2", "polars": "2.1.0",
                              "scikit-learn": "1.9.1"},
                 error=_FAILURE.splitlines()[0] if failing else "",
@@ -266,7 +288,13 @@ class Story:
         roles = msgspec.to_builtins(_ROLES)
         columns = msgspec.to_builtins(_COLUMNS)
         table = {"roles": roles, "columns": columns, "profile": self.profile}
-        features = {"roles": roles, "columns": columns, "features": "departure", "dataset": "flights", "side": ["weather"]}
+        features = {
+            "roles": roles,
+            "columns": columns,
+            "features": "departure",
+            "dataset": "flights",
+            "side": ["weather"],
+        }
         quality = {"auc": auc, "brier": 0.19 - auc / 20, "rows": 9_127.0}
         return {
             "flights": {"flights": _artifact("flights", rows, "parquet", table)},
@@ -295,7 +323,9 @@ class Story:
             )
         )  # fmt: skip
 
-    def decide(self, run: str, number: int, champion: str, auc: float, champion_auc: float | None, outcome: Any) -> None:
+    def decide(
+        self, run: str, number: int, champion: str, auc: float, champion_auc: float | None, outcome: Any
+    ) -> None:
         judgements = [Judgement(condition="quality.auc >= 0.65", found=auc, limit=0.65, holds=auc >= 0.65)]
         judgements.append(
             Judgement(condition="quality.auc > champion", found=auc, limit=champion_auc,
@@ -309,7 +339,11 @@ class Story:
                 champion=champion, run=run, passed=passed, judgements=judgements, outcome=outcome, at=self.clock,
             )
         )  # fmt: skip
-        verb, why = ("passed", "all conditions hold") if passed else ("refused", f"auc {auc:.3f} is not above {champion_auc:.3f}")
+        verb, why = (
+            ("passed", "all conditions hold")
+            if passed
+            else ("refused", f"auc {auc:.3f} is not above {champion_auc:.3f}")
+        )
         self.event(f"gate.{verb}", f"lateness@{number}", f"The gate {verb} lateness@{number}: {why}.", auc=auc)
 
     def alias(self, number: int, previous: str, reason: str, happened_at: datetime) -> None:
@@ -320,7 +354,9 @@ class Story:
             )
         )  # fmt: skip
 
-    def rollout(self, champion: str, challenger: str, state: Any, started: datetime, evidence: dict[str, Any], reason: str) -> None:
+    def rollout(
+        self, champion: str, challenger: str, state: Any, started: datetime, evidence: dict[str, Any], reason: str
+    ) -> None:
         self.write(
             Rollout(
                 id=f"rollout-{challenger[-1]:0>13}", service="service", model="lateness", champion=champion,
@@ -364,7 +400,9 @@ def _evidence(labels: int, new_labels: int, brier: float, new_brier: float, half
 
 def _artifact(name: str, rows: int | None, form: str, detail: dict[str, Any]) -> Artifact:
     digest = digest_of(f"{name}{rows}".encode())
-    return Artifact(digest=digest, format=form, size_bytes=(rows or 2_000) * 41, rows=rows, type_name="DataFrame", detail=detail)
+    return Artifact(
+        digest=digest, format=form, size_bytes=(rows or 2_000) * 41, rows=rows, type_name="DataFrame", detail=detail
+    )
 
 
 def _inputs(step: str, outputs: dict[str, dict[str, Artifact]]) -> dict[str, Artifact]:
@@ -409,7 +447,12 @@ def _window(random: Random, version: str, starts: datetime, share: float) -> Win
     drift["humidity"] += 0.012 * age
     rows = int(6_400 * share + random.gauss(0, 200) * share)
     rate = 0.19 + 0.06 * math.sin(week / 4) + random.gauss(0, 0.008)
-    quality = {"lateness@1": 0.70 - 0.006 * age, "lateness@3": 0.728 - 0.001 * age, "lateness@4": 0.611, "lateness@5": 0.731}
+    quality = {
+        "lateness@1": 0.70 - 0.006 * age,
+        "lateness@3": 0.728 - 0.001 * age,
+        "lateness@4": 0.611,
+        "lateness@5": 0.731,
+    }
     labelled = int(rows * (0.6 if week == 25 else 0.97))
     return Window(
         monitor="watch", service="service", version=version, starts_at=starts, ends_at=starts + timedelta(weeks=1),
@@ -429,4 +472,5 @@ def _profile(random: Random) -> dict[str, Any]:
             continue
         values = [min(high, max(low, random.gauss(middle, (high - low) / 7))) for _ in range(3_000)]
         table[name] = [int(value) if kind == "int" else value if random.random() > 0.01 else None for value in values]
-    return msgspec.to_builtins(profile_table(pl.DataFrame(table)))
+    found: dict[str, Any] = msgspec.to_builtins(profile_table(pl.DataFrame(table)))
+    return found

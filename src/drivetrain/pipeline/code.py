@@ -54,13 +54,15 @@ class CodeReader:
         stack: list[tuple[Any, str, FunctionType | None]] = [(function, "", None)]
         while stack:
             value, name, user = stack.pop()
-            if id(value) in seen and not is_plain(value):
-                continue
-            seen.add(id(value))
             if isinstance(value, FunctionPart):
                 value = value.function
             if isinstance(value, (staticmethod, classmethod)):
                 value = value.__func__
+            # The same plain value may stand under several names; anything else is followed once.
+            if not is_plain(value):
+                if id(value) in seen:
+                    continue
+                seen.add(id(value))
             if isinstance(value, property):
                 stack.extend((part, name, user) for part in (value.fget, value.fset) if part is not None)
             elif isinstance(value, FunctionType):

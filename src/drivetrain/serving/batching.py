@@ -148,18 +148,22 @@ class Batcher:
 
     def _settle(self, batch: Batch, outcome: tuple[list[Answered], dict[int, Failure], int]) -> None:
         """Log what was answered, then let the clients have it."""
-        parts, failures, _ = outcome
         if batch.done.done():  # the clients were told that it took too long
             return
-        counters = self._counters
-        rows = sum(len(part.places) for part in parts)
-        self._log(batch, parts, rows)
-        counters.add("rows", rows)
-        counters.add("batches")
-        for part in parts:
-            if part.arm == "canary":
-                counters.add("rows_canary", len(part.places))
-        batch.replies = replies(batch, parts, failures)
+        parts, failures, _ = outcome
+        try:
+            rows = sum(len(part.places) for part in parts)
+            told = replies(batch, parts, failures)
+            self._log(batch, parts, rows)
+        except Exception as error:  # a value of the model's or the features function's that JSON cannot hold
+            batch.replies = [_failure(error)] * len(batch.ends)
+        else:
+            batch.replies = told
+            self._counters.add("rows", rows)
+            self._counters.add("batches")
+            for part in parts:
+                if part.arm == "canary":
+                    self._counters.add("rows_canary", len(part.places))
         batch.done.set_result(None)
 
     def _log(self, batch: Batch, parts: list[Answered], rows: int) -> None:

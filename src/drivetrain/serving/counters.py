@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import mmap
 import os
 from bisect import bisect_left
@@ -14,6 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from pathlib import Path
 
+LOG = logging.getLogger("drivetrain.serving")
 # Upper bounds of the latency buckets; the last bucket has all that is slower.
 LATENCY_BOUNDS_S = (
     0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -70,22 +72,14 @@ class Counters:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        number = 0
-        while True:
-            handle = os.open(folder / f"worker-{number}.counters", os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                os.close(handle)
-                number += 1
-        self.slot, self._handle = number, handle
-        if os.fstat(handle).st_size != _SIZE:
-            os.ftruncate(handle, 0)
-            # Written, not only lengthened: a full disk is found out here and not by a fault in the mapped memory.
-            os.pwrite(handle, bytes(_SIZE), 0)
-        self._map = mmap.mmap(handle, _SIZE)
+        try:
+            self.slot, self._handle = _place(folder)
+            self._map = mmap.mmap(self._handle, _SIZE)
+        except OSError as error:
+            # Requests are answered all the same; only nobody else sees these counts.
+            LOG.error("the counters are kept in memory alone: %s", error)
+            self.slot, self._handle = -1, -1
+            self._map = mmap.mmap(-1, _SIZE)
         self.values = memoryview(self._map).cast("q")
         self.set("pid", os.getpid())
         self.set("started_ns", time_ns())
@@ -122,7 +116,27 @@ class Counters:
         self.set("ready", 0)
         self.values.release()
         self._map.close()
-        os.close(self._handle)
+        if self._handle >= 0:
+            os.close(self._handle)
+
+
+def _place(folder: Path) -> tuple[int, int]:
+    """Return the number of the first file that nobody holds, and a handle that holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 0
+    while True:
+        handle = os.open(folder / f"worker-{number}.counters", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            number += 1
+            continue
+        if os.fstat(handle).st_size != _SIZE:
+            os.ftruncate(handle, 0)
+            # Written, not only lengthened: a full disk is found out here and not by a fault in the mapped memory.
+            os.pwrite(handle, bytes(_SIZE), 0)
+        return number, handle
 
 
 def totals(folder: Path) -> Totals:

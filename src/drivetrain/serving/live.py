@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from drivetrain.errors import DrivetrainError
 from drivetrain.pipeline.run import StepRun
 from drivetrain.registry.registry import champion_of
 from drivetrain.registry.rollout import Rollout
@@ -158,5 +159,10 @@ def load(store: Store, want: Wanted, before: Live | None) -> tuple[Live | None, 
     try:
         return Live(want, champion, ready(want.challenger)), ""
     except Exception as error:  # a challenger that cannot answer must not hold up the champion
-        reason = f"{want.challenger.id} cannot be loaded: {type(error).__name__}: {error}"
+        reason = f"{want.challenger.id} cannot be loaded: {reason_of(error)}"
         return Live(want, champion, None), reason
+
+
+def reason_of(error: Exception) -> str:
+    """Return in one line what went wrong."""
+    return error.message if isinstance(error, DrivetrainError) else f"{type(error).__name__}: {error}"

@@ -71,7 +71,7 @@ class OnnxModel:
     def scores(self, rows: Sequence[Row]) -> NDArray[Any]:
         """Return the probabilities (rows, classes) of a classifier, or the values (rows,) of a regression."""
         if self._dtype not in (None, np.object_):
-            table = np.array(rows, dtype=self._dtype)  # (rows, features)
+            table: NDArray[Any] = np.array(rows, dtype=self._dtype)  # (rows, features)
             if self._whole:
                 feed = {self._whole: table}
             else:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from drivetrain.serving.journal import folder_of
-from drivetrain.serving.log import Kind, Segment, labels_of, part_paths, tables_of
+from drivetrain.serving.lines import labels_of, tables_of
+from drivetrain.serving.log import Kind, Segment, part_paths
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,9 +6,9 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.errors import StoreError
+from drivetrain.errors import DrivetrainError, StoreError
 from drivetrain.security.event import record_event
-from drivetrain.serving.live import Live, load, wanted
+from drivetrain.serving.live import Live, load, reason_of, wanted
 
 if TYPE_CHECKING:
     import asyncio
@@ -77,8 +77,10 @@ class Watcher:
                 return
             want = wanted(self._store.ledger, self._service.name, self._service.model)
             self._generation = generation
-        except StoreError as error:
-            self.problem = str(error)
+        except Exception as error:  # the watch goes on, whatever stands in the ledger
+            if self.problem != reason_of(error):
+                self.problem = reason_of(error)
+                LOG.error("the ledger cannot be followed: %s", self.problem)
             return
         if want.key == self._key and self._rounds_to_retry != 1:
             return
@@ -88,8 +90,8 @@ class Watcher:
             live, self.problem = load(self._store, want, self.live)
         except Exception as error:  # the version's code is the user's, and may raise anything
             assert want.champion is not None
-            self.problem = f"{want.champion.id} cannot be loaded: {type(error).__name__}: {error}"
-            LOG.error("%s", self.problem, exc_info=error)
+            self.problem = f"{want.champion.id} cannot be loaded: {reason_of(error)}"
+            LOG.error("%s", self.problem, exc_info=None if isinstance(error, DrivetrainError) else error)
             live = self.live
         if self.problem:
             self._rounds_to_retry = int(RETRY_S / EVERY_S)

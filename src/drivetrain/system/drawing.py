@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def layers(system: System) -> list[list[str]]:
 
 
 def svg(system: System, states: Mapping[str, Mark] | None = None) -> str:
-    """Return the graph as an SVG element; without states it brings its own colours, with them the page's style sheet does."""
+    """Return the graph as an SVG element; with states, its colours are those of the page's style sheet."""
     marks = states or {}
     layout = _laid_out(system)
     across = _placed(layout, [NODE_WIDTH if name not in layout.bends else 24 for row in layout.rows for name in row])
@@ -59,7 +60,8 @@ def svg(system: System, states: Mapping[str, Mark] | None = None) -> str:
     width = max((x + NODE_WIDTH / 2 for x in across.values()), default=NODE_WIDTH) + MARGIN
     height = len(layout.rows) * (NODE_HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN
     drawn = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'width="{width:.0f}" height="{height:.0f}" '
         f'role="group" aria-label="The parts of {escape(system.name)} and how they depend on each other">',
         "" if states is not None else f"<style>{_STYLE}</style>",
     ]
@@ -96,7 +98,9 @@ def svg(system: System, states: Mapping[str, Mark] | None = None) -> str:
 def html(system: System) -> str:
     """Return a page that holds nothing but the graph."""
     name = escape(system.name)
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title><body>{svg(system)}</body></html>\n'
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title><body>{svg(system)}</body></html>\n'
+    )
 
 
 # The colours of a drawing that stands alone.
@@ -130,6 +134,8 @@ def text(system: System) -> str:
     """
     layout = _laid_out(system)
     roles = {name: part.ROLE for name, part in system.parts.items()}
+    if not roles:
+        return ""
     wide = {name: max(len(name), len(roles[name]) + 1) + 4 for name in roles}
     widths = [wide.get(name, 1) for row in layout.rows for name in row]
     across = {name: round(x) for name, x in _placed(layout, widths, gap=2).items()}
@@ -146,16 +152,17 @@ def text(system: System) -> str:
             body = f"│ {name}".ljust(wide[name] - 1) + "│"
             for down, line in enumerate((role, body, "╰" + "─" * (wide[name] - 2) + "╯")):
                 letters |= {(left + x, y + down): letter for x, letter in enumerate(line)}
-        hops = [hop for route in layout.routes for hop in zip(route, route[1:], strict=False) if hop[0] in row]
-        tracks = _tracks(hops, across)
+        pairs = [hop for route in layout.routes for hop in pairwise(route) if hop[0] in row]
+        hops = [(*_columns(start, end, across, wide), end) for start, end in dict.fromkeys(pairs)]
+        tracks = _tracks(hops)
         gap = max(tracks.values(), default=-1) + 1
-        for start, end in hops:
+        for x, to_x, end in hops:
             turn = y + 3 + tracks.get(end, 0)
-            _line(lines, (across[start], y + 2), (across[start], turn))
-            _line(lines, (across[start], turn), (across[end], turn))
-            _line(lines, (across[end], turn), (across[end], y + 3 + gap))
-            if start not in layout.bends:
-                letters[across[start], y + 2] = "┬"
+            _line(lines, (x, y + 2), (x, turn))
+            _line(lines, (x, turn), (to_x, turn))
+            _line(lines, (to_x, turn), (to_x, y + 3 + gap))
+            if (x, y + 2) in letters:
+                letters[x, y + 2] = "┬"
         y += 3 + (gap if index + 1 < len(layout.rows) else 0)
     cells = {place: _LINES[bits] for place, bits in lines.items()} | letters
     left, right = min(x for x, _ in cells), max(x for x, _ in cells)
@@ -174,13 +181,26 @@ def _line(lines: dict[tuple[int, int], int], start: tuple[int, int], end: tuple[
         lines[x, y] = lines.get((x, y), 0) | back
 
 
-def _tracks(hops: Sequence[tuple[str, str]], across: Mapping[str, int]) -> dict[str, int]:
+def _columns(start: str, end: str, across: Mapping[str, int], wide: Mapping[str, int]) -> tuple[int, int]:
+    """Return where an arrow leaves one name and reaches the next: straight down where one box stands over the other."""
+    sides = []
+    for name in (start, end):
+        half = wide[name] // 2 - 2 if name in wide else 0
+        sides.append((across[name] - half, across[name] + max(half - 1, 0)))
+    low, high = max(left for left, _ in sides), min(right for _, right in sides)
+    if low > high:
+        return across[start], across[end]
+    straight = min(max((across[start] + across[end]) // 2, low), high)
+    return straight, straight
+
+
+def _tracks(hops: Sequence[tuple[int, int, str]]) -> dict[str, int]:
     """Return the line on which the arrows to each name run sideways, so that those to different names stay apart."""
     spans: dict[str, tuple[int, int]] = {}
-    for start, end in hops:
-        if across[start] != across[end]:
-            low, high = spans.get(end, (across[end], across[end]))
-            spans[end] = min(low, across[start]), max(high, across[start])
+    for x, to_x, end in hops:
+        if x != to_x:
+            low, high = spans.get(end, (to_x, to_x))
+            spans[end] = min(low, x), max(high, x)
     found: dict[str, int] = {}
     for end, (low, high) in sorted(spans.items(), key=lambda item: item[1]):
         taken = {found[other] for other in found if spans[other][0] <= high and low <= spans[other][1]}
@@ -209,14 +229,14 @@ def _laid_out(system: System) -> _Layout:
     above: dict[str, list[str]] = {}
     below: dict[str, list[str]] = {}
     for route in routes:
-        for start, end in zip(route, route[1:], strict=False):
+        for start, end in pairwise(route):
             below.setdefault(start, []).append(end)
             above.setdefault(end, []).append(start)
     for sweep in range(SWEEPS):
         near = above if sweep % 2 == 0 else below
         for row in rows if sweep % 2 == 0 else rows[::-1]:
             place = {name: index / max(len(each) - 1, 1) for each in rows for index, name in enumerate(each)}
-            row.sort(key=lambda name: _mean([place[other] for other in near.get(name, ())], place[name]))  # noqa: B023
+            row.sort(key=lambda name: _mean([place[other] for other in near.get(name, ())], place[name]))
     return _Layout(rows, routes, frozenset(bends))
 
 
@@ -226,7 +246,7 @@ def _placed(layout: _Layout, widths: Sequence[float], *, gap: float = GAP_X) -> 
     width = dict(zip(names, widths, strict=True))
     near: dict[str, list[str]] = {name: [] for name in names}
     for route in layout.routes:
-        for start, end in zip(route, route[1:], strict=False):
+        for start, end in pairwise(route):
             near[start].append(end)
             near[end].append(start)
     x: dict[str, float] = {}

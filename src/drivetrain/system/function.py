@@ -191,4 +191,4 @@ def is_plain(value: Any) -> bool:
         return all(is_plain(item) for item in value)
     if isinstance(value, dict):
         return all(isinstance(key, str) and is_plain(item) for key, item in value.items())
-    return isinstance(value, msgspec.Struct)
+    return isinstance(value, msgspec.Struct) and not isinstance(value, Part)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from drivetrain.errors import Cycle, DuplicateName, UnknownName
+from drivetrain.errors import Cycle, DeclarationError, DuplicateName, UnknownName
 from drivetrain.system.part import Part
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class System:
 
     def __init__(self, name: str, *parts: Part, module: ModuleType | None = None) -> None:
         self.name, self.module = name, module
+        _name_after_variables(parts, sys._getframe(1).f_globals)
         named: dict[str, Part] = {}
         for part in _with_implied(parts):
             if part.name in named and named[part.name] is not part:
@@ -133,6 +135,19 @@ def name_part(part: Part, name: str) -> None:
     """Give a part its name, once; as `__set_name__` does for the attributes of a class."""
     if not part.name:
         msgspec.structs.force_setattr(part, "name", name)
+
+
+def _name_after_variables(parts: Iterable[Part], variables: Mapping[str, Any]) -> None:
+    """Give each part without a name that of the variable which holds it where the system is put together."""
+    for part in _with_implied(parts):
+        if not part.name:
+            for name, value in variables.items():
+                if value is part:
+                    name_part(part, name)
+        if not part.name:
+            raise DeclarationError(
+                f"a {part.ROLE} has no name", remedy="assign it to a variable of the module", place=part.place
+            )
 
 
 def _with_implied(parts: Iterable[Part]) -> list[Part]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import mimetypes
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +22,7 @@ from starlette.routing import Route
 from drivetrain.errors import DrivetrainError, NotFound, StoreError
 from drivetrain.system.drawing import svg
 from drivetrain.ui import charts, live, lookup, overview, parts, runs, timeline, versions, words
-from drivetrain.ui.console import Console
+from drivetrain.ui.console import Console, leading
 from drivetrain.ui.guard import COOKIE, Guard, cookie_for, safe_next
 from drivetrain.ui.source import coloured
 
@@ -85,14 +86,21 @@ def console(store: Store, system: System, project: Project) -> Starlette:
     """Return the console of a project."""
     looked_at = Console(store, system, project)
     token = str(project.get("console.token"))
-    assets = {path.name: _asset(path) for path in sorted((_HERE / "static").iterdir()) if path.suffix in (".css", ".js", ".svg")}
+    assets = {
+        path.name: _asset(path)
+        for path in sorted((_HERE / "static").iterdir())
+        if path.suffix in (".css", ".js", ".svg")
+    }
     templates = _templates(looked_at, assets, has_token=bool(token))
     routes = [
         *(Route(page.path, _html(page, looked_at, templates)) for page in PAGES),
         *(Route(_api_path(page.path), _json(page.view, looked_at)) for page in PAGES),
         Route("/api/charts/{service}", _json(live.charts, looked_at)),
         Route("/api/pulse", _json(pulse, looked_at)),
-        Route("/find", lambda request: RedirectResponse(lookup.address_of(looked_at, request.query_params.get("q", "")), 303)),
+        Route(
+            "/find",
+            lambda request: RedirectResponse(lookup.address_of(looked_at, request.query_params.get("q", "")), 303),
+        ),
         Route("/static/{name}", _static(assets)),
         Route("/login", _door(templates, token), methods=["GET", "POST"]),
     ]
@@ -108,7 +116,7 @@ def console(store: Store, system: System, project: Project) -> Starlette:
 
 
 def pulse(console: Console, asked: Asked) -> dict[str, int]:
-    """Return a number that is another one whenever something was recorded; pages ask it before they renew themselves."""
+    """Return a number that changes whenever something is recorded; open pages ask it before they renew themselves."""
     return {"generation": console.store.ledger.generation()}
 
 
@@ -136,7 +144,9 @@ def _static(assets: dict[str, Asset]) -> Callable[[Request], Response]:
         if asset is None:
             raise HTTPException(404)
         # The address changes with the bytes, so a copy is never out of date.
-        return Response(asset.data, media_type=asset.media_type, headers={"cache-control": "public, max-age=31536000, immutable"})
+        return Response(
+            asset.data, media_type=asset.media_type, headers={"cache-control": "public, max-age=31536000, immutable"}
+        )
 
     return answer
 
@@ -160,7 +170,9 @@ def _door(templates: Environment, token: str) -> Callable[[Request], Any]:
                 response.set_cookie(COOKIE, cookie_for(token), httponly=True, samesite="strict", secure=is_https)
                 return response
             is_wrong = True
-        page = templates.get_template("login.html").render(following=following, is_wrong=is_wrong, path="/login", section="")
+        page = templates.get_template("login.html").render(
+            following=following, is_wrong=is_wrong, path="/login", section=""
+        )
         return HTMLResponse(page, 401 if is_wrong else 200)
 
     return answer
@@ -180,10 +192,13 @@ def _refusal(request: Request, error: Exception, templates: Environment) -> Resp
         case HTTPException():
             status, title, message, remedy = error.status_code, "That cannot be done", error.detail, ""
     if request.url.path.startswith("/api/"):
-        return Response(msgspec.json.encode({"error": message, "remedy": remedy}), status, media_type="application/json")
+        return Response(
+            msgspec.json.encode({"error": message, "remedy": remedy}), status, media_type="application/json"
+        )
     page = templates.get_template("refusal.html")
     return HTMLResponse(
-        page.render(status=status, title=title, message=message, remedy=remedy, path=request.url.path, section=""), status
+        page.render(status=status, title=title, message=message, remedy=remedy, path=request.url.path, section=""),
+        status,
     )
 
 
@@ -197,7 +212,11 @@ def _templates(looked_at: Console, assets: dict[str, Asset], *, has_token: bool)
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters |= words.FILTERS | {"coloured": coloured, "as_json": charts.as_json}
+    environment.filters |= words.FILTERS | {
+        "coloured": coloured,
+        "as_json": charts.as_json,
+        "leading": partial(leading, looked_at),
+    }
     environment.globals |= {
         "system_name": looked_at.system.name,
         "navigation": NAVIGATION,

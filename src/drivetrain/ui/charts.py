@@ -61,7 +61,8 @@ def share_bar(share: float) -> Markup:
     """Return a bar that is shared by the champion and, at its end, the challenger."""
     return Markup(
         '<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">'
-        '<rect class="fill-accent" width="{:.1f}" height="6"/><rect class="fill-second" x="{:.1f}" width="{:.1f}" height="6"/></svg>'
+        '<rect class="fill-accent" width="{:.1f}" height="6"/>'
+        '<rect class="fill-second" x="{:.1f}" width="{:.1f}" height="6"/></svg>'
     ).format(max(0, (1 - share) * 100 - 0.5), (1 - share) * 100 + 0.5, max(0, share * 100 - 0.5))
 
 
@@ -92,40 +93,56 @@ def histogram(shares: Sequence[float], labels: Sequence[str], *, width: int = 16
         )
         for index, (share, label) in enumerate(zip(shares, labels, strict=False))
     )  # fmt: skip
-    return Markup('<svg class="histogram" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="distribution">{}</svg>').format(
-        width, height, width, height, bars
-    )
+    return Markup(
+        '<svg class="histogram" viewBox="0 0 {} {}" width="{}" height="{}" role="img" '
+        'aria-label="distribution">{}</svg>'
+    ).format(width, height, width, height, bars)
 
 
-def heat(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], flags: Iterable[tuple[int, str]] = ()) -> Markup:
-    """Return a field of cells, `values[row][column]`, the hotter the stronger; each flag marks where a column begins."""
+def heat(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Sequence[Sequence[float | None]],
+    flags: Iterable[tuple[int, str]] = (),
+) -> Markup:
+    """Return a field of cells, `values[row][column]`, the hotter the stronger; a flag marks where a column begins."""
     label, cell, high = 150, max(14.0, min(34.0, 860 / max(len(columns), 1))), 24
     width, height = label + cell * len(columns) + 2, high * len(rows) + 24
-    drawn: list[Any] = []
+    drawn = [_ROW.format(label - 12, down * high + 16, _short(name)) for down, name in enumerate(rows)]
     for down, (name, line) in enumerate(zip(rows, values, strict=True)):
-        drawn.append(Markup('<text class="heat-row" x="{}" y="{}">{}</text>').format(label - 12, down * high + 16, _short(name)))
         for across, value in enumerate(line):
+            kind, strength = _heat_of(value)
             text = f"{name}, {columns[across]}: " + ("no rows" if value is None else f"{value:.3f}")
-            drawn.append(
-                Markup('<rect class="{}" x="{:.1f}" y="{}" width="{:.1f}" height="{}" rx="3" fill-opacity="{:.2f}" data-tip="{}"/>').format(
-                    "cell-none" if value is None else _heat_class(value), label + across * cell, down * high, cell - 2, high - 2,
-                    1 if value is None else 0.08 + 0.92 * min(value / HOTTEST, 1), text,
-                )
-            )  # fmt: skip
-    for across, text in flags:
-        x = label + across * cell - 1
-        drawn.append(Markup('<path class="heat-flag" d="M{:.1f} -2V{}"/>').format(x, height - 18))
-        drawn.append(Markup('<circle class="heat-flag-dot" cx="{:.1f}" cy="-3" r="3.5" data-tip="{}"/>').format(x, text))
+            drawn.append(_CELL.format(kind, label + across * cell, down * high, cell - 2, high - 2, strength, text))
+    drawn += [_FLAG.format(x := label + across * cell - 1, height - 18, x, text) for across, text in flags]
     every = max(1, round(70 / cell))
-    for across in range(0, len(columns), every):
-        drawn.append(Markup('<text class="heat-column" x="{:.1f}" y="{}">{}</text>').format(label + across * cell, height - 6, columns[across]))
-    return Markup('<svg class="heat" viewBox="0 -8 {:.0f} {:.0f}" width="{:.0f}" height="{:.0f}" role="img" aria-label="Drift of each feature in each window">{}</svg>').format(
-        width, height + 8, width, height + 8, Markup("").join(drawn)
-    )
+    drawn += [
+        _COLUMN.format(label + across * cell, height - 6, columns[across]) for across in range(0, len(columns), every)
+    ]
+    return _HEAT.format(width, height + 8, width, height + 8, Markup("").join(drawn))
 
 
-def _heat_class(value: float) -> str:
-    return "cell-calm" if value < 0.1 else "cell-warm" if value < 0.2 else "cell-hot"
+_HEAT = Markup(
+    '<svg class="heat" viewBox="0 -8 {:.0f} {:.0f}" width="{:.0f}" height="{:.0f}" role="img" '
+    'aria-label="Drift of each feature in each window">{}</svg>'
+)
+_ROW = Markup('<text class="heat-row" x="{}" y="{}">{}</text>')
+_COLUMN = Markup('<text class="heat-column" x="{:.1f}" y="{}">{}</text>')
+_CELL = Markup(
+    '<rect class="{}" x="{:.1f}" y="{}" width="{:.1f}" height="{}" rx="3" fill-opacity="{:.2f}" data-tip="{}"/>'
+)
+_FLAG = Markup(
+    '<path class="heat-flag" d="M{:.1f} -2V{}"/>'
+    '<circle class="heat-flag-dot" cx="{:.1f}" cy="-3" r="3.5" data-tip="{}"/>'
+)
+
+
+def _heat_of(value: float | None) -> tuple[str, float]:
+    """Return the class of a cell, and how strong its colour is."""
+    if value is None:
+        return "cell-none", 1.0
+    kind = "cell-calm" if value < 0.1 else "cell-warn" if value < 0.2 else "cell-hot"
+    return kind, 0.08 + 0.92 * min(value / HOTTEST, 1)
 
 
 def _short(name: str) -> str:

@@ -77,3 +77,11 @@ def about(console: Console) -> str:
     """Return the first line that the user's file says about itself."""
     text = (getattr(console.system.module, "__doc__", None) or "").strip()
     return text.splitlines()[0] if text else ""
+
+
+def leading(console: Console, metrics: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return metrics, those first that a gate asks for."""
+    asked = " ".join(
+        str(condition) for gate in console.system.of_role("gate") for condition in getattr(gate, "require", ())
+    )
+    return sorted(metrics.items(), key=lambda metric: (metric[0] not in asked, metric[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -70,7 +71,9 @@ def live(console: Console, asked: Asked) -> Live:
     windows = _windows(console, service)
     changes = alias_changes(console, model_of(console, service))
     monitors = {window.monitor for window in windows}
-    alerts = [each for each in ledger.find(Alert, order="-raised_at", limit=60) if not monitors or each.monitor in monitors]
+    alerts = [
+        each for each in ledger.find(Alert, order="-raised_at", limit=60) if not monitors or each.monitor in monitors
+    ]
     canaries = ledger.find(Rollout, {"service": service, "state": "canary"}, order="-started_at", limit=1)
     main = _of_champions(windows, changes)
     return Live(
@@ -152,7 +155,9 @@ def _window_charts(windows: Sequence[Window], main: Sequence[Window], alerts: Se
         for alert in alerts
     ]
     # Without a time of the data, alerts stand on the clock, as the windows do; others lie outside and are left out.
-    flags = sorted((flag for flag in flags if x[0] <= flag.x <= utc(main[-1].ends_at).timestamp()), key=lambda flag: flag.x)
+    flags = sorted(
+        (flag for flag in flags if x[0] <= flag.x <= utc(main[-1].ends_at).timestamp()), key=lambda flag: flag.x
+    )
     rates = Chart(
         title="Predicted and true rate", x=x, flags=flags, starts_at_zero=False,
         lines=[
@@ -170,7 +175,7 @@ def _window_charts(windows: Sequence[Window], main: Sequence[Window], alerts: Se
 def _version_flags(main: Sequence[Window]) -> list[Flag]:
     return [
         Flag(x=utc(after.starts_at).timestamp(), label=f"{after.version} took over", tone="accent")
-        for before, after in zip(main, main[1:], strict=False)
+        for before, after in pairwise(main)
         if after.version != before.version
     ]
 
@@ -185,7 +190,9 @@ def _quality_charts(
     found = {}
     for name in names:
         lines = [Line(label=name, tone="accent", values=[window.quality.get(name) for window in main])]
-        for version, tone in zip(dict.fromkeys(window.version for window in others), ("second", "bad", "third") * 9, strict=False):
+        for version, tone in zip(
+            dict.fromkeys(window.version for window in others), ("second", "bad", "third") * 9, strict=False
+        ):
             values: list[float | None] = [None] * len(main)
             for window in others:
                 if window.version == version:
@@ -220,7 +227,7 @@ def _heat_map(main: Sequence[Window]) -> HeatMap | None:
         values=[[window.drift.get(name) for window in shown] for name in features],
         flags=[
             (index, f"{after.version} took over")
-            for index, (before, after) in enumerate(zip(shown, shown[1:], strict=False), 1)
+            for index, (before, after) in enumerate(pairwise(shown), 1)
             if before.version != after.version
         ],
         latest=[shown[-1].drift.get(name) for name in features],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -27,8 +28,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """A prediction and, link by link, what it came from."""
 
     id: str
-    # What the log of the service holds: request, features, prediction, label.
-    prediction: dict[str, Any]
+    # A `Prediction`: what the log of the service holds.
+    prediction: Any
     version: Version
     alias: AliasChange | None
     decisions: list[Decision]
@@ -68,7 +69,7 @@ def prediction(console: Console, asked: Asked) -> Explanation:
     rollouts = ledger.find(Rollout, {"model": version.model, "challenger": version.id}, order="-started_at", limit=1)
     return Explanation(
         id=asked["id"],
-        prediction=msgspec.to_builtins(lineage.prediction, enc_hook=str),
+        prediction=lineage.prediction,
         version=version,
         alias=changes[0] if changes else None,
         decisions=lineage.decisions,
@@ -82,5 +83,4 @@ def prediction(console: Console, asked: Asked) -> Explanation:
 def address_of(console: Console, text: str) -> str:
     """Return the address of what somebody typed: an id, a version, a part; anything else is taken for a prediction."""
     text = text.strip()
-    known = link_to(console, text)
-    return known or f"/predictions/{text}"
+    return quote(link_to(console, text), safe="/@") or f"/predictions/{quote(text, safe='')}"

@@ -89,7 +89,7 @@ def _stages(
         _train(steps, model),
         _gate(console),
         _serve(console, champion, signal),
-        _watch(console, alerts),
+        _watch(console, champion, alerts),
         _retrain(console),
     ]
 
@@ -119,7 +119,9 @@ def _train(steps: Mapping[str, StepRun], model: str) -> Stage:
     headline = {"running": "Training", "failed": "Training failed"}.get(step.state, f"{model} trained")
     took = f"in {words.seconds(step.seconds)}" if step.seconds else "unchanged since"
     state = step.state if step.state in ("running", "failed") else "good"
-    return Stage(name="Train", state=state, headline=headline, detail=took, at=step.started_at, link=f"/runs/{step.run}")
+    return Stage(
+        name="Train", state=state, headline=headline, detail=took, at=step.started_at, link=f"/runs/{step.run}"
+    )
 
 
 def _gate(console: Console) -> Stage:
@@ -155,8 +157,10 @@ def _serve(console: Console, champion: Version | None, signal: Signal | None) ->
     )
 
 
-def _watch(console: Console, alerts: list[Alert]) -> Stage:
-    found = console.store.ledger.find(Window, order="-starts_at", limit=1)
+def _watch(console: Console, champion: Version | None, alerts: list[Alert]) -> Stage:
+    # A challenger was trained later and drifts less; what counts is what answers.
+    where = {"version": champion.id} if champion else {}
+    found = console.store.ledger.find(Window, where, order="-starts_at", limit=1)
     if not found:
         return Stage(name="Watch", state="none", headline="Nothing seen yet", link="/live")
     window = found[0]

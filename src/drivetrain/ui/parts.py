@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain.errors import NotFound
-from drivetrain.pipeline.run import StepRun
+from drivetrain.monitoring.window import Alert, Window
+from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.store.artifact import Artifact
 from drivetrain.system.drawing import Mark
 from drivetrain.ui import words
-from drivetrain.ui.console import about
+from drivetrain.ui.console import about, is_live, recent_signals
 from drivetrain.ui.profile import ColumnView, columns_of
 from drivetrain.ui.source import source_of
 
@@ -35,6 +36,7 @@ class PartView(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime | None = None
     seconds: float | None = None
     rows: int | None = None
+    note: str = ""
     needs: list[str]
 
 
@@ -51,6 +53,7 @@ class PartPage(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one part."""
 
     part: PartView
+    runs: bool
     file: str
     line: int
     source: str
@@ -74,7 +77,7 @@ def latest_steps(console: Console) -> dict[str, StepRun]:
     for name, part in console.system.parts.items():
         if part.RUNS and name not in found and len(found) >= len(console.system.parts) // 2:
             earlier = ledger.find(StepRun, {"step": name}, order="-started_at", limit=1)
-            found.update({name: step for step in earlier})
+            found |= {step.step: step for step in earlier}
     return found
 
 
@@ -85,21 +88,19 @@ def system(console: Console, asked: Asked) -> SystemView:
         name=console.system.name,
         about=about(console),
         file=str(console.project.get("system.file")),
-        parts=[_view(console, part, steps.get(name)) for name, part in console.system.parts.items()],
+        parts=[_beside(console, _view(console, part, steps.get(name))) for name, part in console.system.parts.items()],
     )
 
 
 def marks(view: SystemView) -> dict[str, Mark]:
     """Return how each part is marked in the drawing."""
-    return {
-        part.name: Mark(state=part.state, caption=caption(part), link=f"/parts/{part.name}") for part in view.parts
-    }
+    return {part.name: Mark(state=part.state, caption=caption(part), link=f"/parts/{part.name}") for part in view.parts}
 
 
 def caption(part: PartView) -> str:
     """Return a few words on what a part did last."""
-    if part.state == "failed":
-        return "failed"
+    if part.note or part.state == "failed":
+        return part.note or "failed"
     facts = []
     if part.rows is not None:
         facts.append(f"{words.count(part.rows)} rows")
@@ -126,7 +127,8 @@ def part(console: Console, asked: Asked) -> PartPage:
     detail: dict[str, Any] = next((artifact.detail for artifact in artifacts.values() if artifact.detail), {})
     producers = console.system.producers
     return PartPage(
-        part=_view(console, found, steps[0] if steps else None),
+        part=_beside(console, _view(console, found, steps[0] if steps else None)),
+        runs=found.RUNS,
         file=_relative(console, found),
         line=found.place.line,
         source=source_of(found),
@@ -159,6 +161,29 @@ def _view(console: Console, part: Part, step: StepRun | None) -> PartView:
     )
 
 
+def _beside(console: Console, view: PartView) -> PartView:
+    """Return a part that no run executes with what it does now; any other one as it is."""
+    ledger = console.store.ledger
+    state, note, at = view.state, "", view.at
+    if view.role == "service":
+        signals = recent_signals(console, view.name, limit=1)
+        if signals:
+            state, at = "live" if is_live(signals[0]) else "idle", signals[0].at
+            rate = words.brief(round(signals[0].requests / (signals[0].seconds or 1)))
+            note = f"{rate} requests a second" if state == "live" else "not serving"
+    elif view.role == "monitor":
+        windows = ledger.find(Window, {"monitor": view.name}, order="-starts_at", limit=1)
+        alerts = ledger.find(Alert, {"monitor": view.name, "cleared_at": None}, limit=20)
+        if windows:
+            state, at = "warn" if alerts else "good", windows[0].at
+            note = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''} open" if alerts else "all calm"
+    elif view.role == "trigger":
+        runs = ledger.find(Run, {"reason !=": "by hand"}, order="-started_at", limit=1)
+        if runs:
+            state, note, at = "good", runs[0].reason, runs[0].started_at
+    return msgspec.structs.replace(view, state=state, note=note, at=at)
+
+
 def _about(part: Part) -> str:
     function = part.function_of()
     text = (getattr(function, "__doc__", None) or "").strip()
@@ -167,4 +192,6 @@ def _about(part: Part) -> str:
 
 def _relative(console: Console, part: Part) -> str:
     root = f"{console.project.root}/"
-    return part.place.file.removeprefix(root) if part.place.file.startswith(root) else part.place.file.rpartition("/")[2]
+    return (
+        part.place.file.removeprefix(root) if part.place.file.startswith(root) else part.place.file.rpartition("/")[2]
+    )

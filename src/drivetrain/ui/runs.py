@@ -138,16 +138,16 @@ def _turn(step: StepRun, run: Run, seconds: float) -> Turn:
     took = (now() - utc(step.started_at)).total_seconds() if step.state == "running" else step.seconds
     rows = [artifact.rows for artifact in step.outputs.values() if artifact.rows is not None]
     starts = (utc(step.started_at) - utc(run.started_at)).total_seconds() / whole
-    return Turn(
-        step=step, starts=min(max(starts, 0), 1), share=min(took / whole, 1), rows=sum(rows) if rows else None
-    )
+    return Turn(step=step, starts=min(max(starts, 0), 1), share=min(took / whole, 1), rows=sum(rows) if rows else None)
 
 
 def _curves(points: dict[tuple[str, str], list[Metric]]) -> list[Chart]:
     """Return a chart for each step, with its metrics as lines over the same index."""
     charts = []
     for step in dict.fromkeys(step for step, _ in points):
-        lines = {name: {each.index: each.value for each in values} for (of, name), values in points.items() if of == step}
+        lines = {
+            name: {each.index: each.value for each in values} for (of, name), values in points.items() if of == step
+        }
         indexes = sorted({index for values in lines.values() for index in values})
         indexes = indexes[:: -(-len(indexes) // MOST_POINTS)]
         charts.append(

@@ -15,7 +15,10 @@ from markupsafe import Markup, escape
 if TYPE_CHECKING:
     from drivetrain.system.part import Part
 
-_STRINGS = {token.STRING, *(getattr(token, name) for name in ("FSTRING_START", "FSTRING_MIDDLE", "FSTRING_END") if hasattr(token, name))}
+_STRINGS = {
+    token.STRING,
+    *(getattr(token, name) for name in ("FSTRING_START", "FSTRING_MIDDLE", "FSTRING_END") if hasattr(token, name)),
+}
 
 
 def source_of(part: Part) -> str:

@@ -22,7 +22,7 @@ TOPICS = {
 _TONES = {
     "bad": ("failed", "refused", "rolled_back", "broken", "stopped", "interrupted"),
     "warn": ("raised", "fired", "skewed"),
-    "good": ("passed", "promoted", "cleared", "finished"),
+    "good": ("passed", "promoted", "cleared"),
 }
 _TONE = {verb: tone for tone, verbs in _TONES.items() for verb in verbs}
 _TOPIC = {noun: topic for topic, nouns in TOPICS.items() for noun in nouns}
@@ -75,7 +75,7 @@ def _grouped(console: Console, shown: list[Event]) -> list[Group]:
     groups: list[Group] = []
     for event in shown:
         # An event that says nothing of the data's time belongs to what happened next to it by the clock.
-        beside = event if event.happened_at else min(dated, key=lambda other: abs(other.at - event.at), default=event)  # noqa: B023
+        beside = event if event.happened_at else min(dated, key=lambda other: abs(other.at - event.at), default=event)
         title = f"{utc(beside.happened_at):%B %Y}" if beside.happened_at else day(utc(event.at))
         if not groups or groups[-1].title != title:
             groups.append(Group(title=title, moments=[]))

@@ -13,7 +13,7 @@ from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import AliasChange, Decision, Version
 from drivetrain.store.artifact import Artifact
 from drivetrain.store.record import now
-from drivetrain.ui.console import alias_changes, model_names
+from drivetrain.ui.console import alias_changes, leading, model_names
 from drivetrain.ui.words import utc
 
 if TYPE_CHECKING:
@@ -132,7 +132,9 @@ def _model(console: Console, name: str) -> ModelView:
         name=name,
         champion=known.get(champion) or (ledger.get(Version, champion) if champion else None),
         challenger=known.get(running),
-        metrics=list(dict.fromkeys(metric for each in versions for metric in each.metrics))[:6],
+        metrics=[metric for metric, _ in leading(console, {name: 0.0 for each in versions for name in each.metrics})][
+            :6
+        ],
         versions=[
             VersionView(
                 version=each,

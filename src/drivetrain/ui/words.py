@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 
 from markupsafe import Markup
@@ -38,18 +39,40 @@ def brief(number: float | None) -> str:
 def figure(number: Any) -> str:
     """Return a metric to three places, or as many as tell it from 0.
 
-    >>> figure(0.70123), figure(12), figure(0.00012), figure(1040.2), figure(True), figure("deep")
-    ('0.701', '12', '0.00012', '1,040', 'true', 'deep')
+    >>> figure(0.70123), figure(12), figure(0.00012), figure(10.42), figure(1040.2)
+    ('0.701', '12', '0.00012', '10.4', '1,040')
     """
-    if number is None:
-        return "–"
-    if isinstance(number, bool):
-        return str(number).lower()
-    if not isinstance(number, (int, float)):
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        return said(number)
+    if not isfinite(number):
         return str(number)
     if abs(number) >= 100 or float(number).is_integer():
         return f"{number:,.0f}"
+    if abs(number) >= 1:
+        return f"{number:.2f}" if abs(number) < 10 else f"{number:.1f}"
     return f"{number:.3f}" if abs(number) >= 0.01 else f"{number:.2g}"
+
+
+def said(value: Any) -> str:
+    """Return a value of a setting or column as it would be written.
+
+    >>> said(0.1), said(True), said(None), said(["a", "b"]), said({"check": "unique"}), said(14000)
+    ('0.1', 'true', '–', 'a, b', 'check unique', '14,000')
+    """
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return str(value).lower()
+        case int():
+            return f"{value:,}" if abs(value) >= 10_000 else str(value)
+        case float():
+            return f"{value:.6g}"
+        case dict():
+            return ", ".join(f"{name} {said(each)}" for name, each in value.items() if each)
+        case list() | tuple():
+            return ", ".join(said(each) for each in value) or "none"
+    return str(value)
 
 
 def signed(number: float) -> str:
@@ -169,5 +192,6 @@ def world(moment: datetime | None) -> Markup:
 
 
 FILTERS = {
-    each.__name__: each for each in (count, brief, figure, signed, percent, seconds, size, short, day, clock, hour, ago, world)
+    each.__name__: each
+    for each in (count, brief, figure, said, signed, percent, seconds, size, short, day, clock, hour, ago, world)
 }

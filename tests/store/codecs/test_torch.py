@@ -85,3 +85,11 @@ def test_a_class_whose_file_is_gone_is_named(store: Store) -> None:
 
     with pytest.raises(NotFound, match="gone_project"):
         store.value(Artifact(digest=store.artifacts.put(data), format="torch", size_bytes=len(data)))
+
+
+def test_a_config_that_json_cannot_hold_is_refused_by_its_place(store: Store) -> None:
+    net = nets.Net()
+    net.config["layer"] = torch.nn.ReLU()
+
+    with pytest.raises(Unkeepable, match=r"config\['layer'\] is a torch\.ReLU"):
+        store.keep(net, part="part")

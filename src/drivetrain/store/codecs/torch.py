@@ -58,9 +58,8 @@ class TorchCodec:
         try:
             made = _made(_project_class(facts["class"]), exact.decode(exact.encode(facts))["config"])
         except Unkeepable as error:
-            raise Unkeepable(
-                where=f"config{error.where.removeprefix("['config']")}", found=error.found, right=_CONVENTION
-            ) from error
+            where = "config" + error.where.removeprefix("['config']")
+            raise Unkeepable(where=where, found=error.found, right=_CONVENTION) from error
         except (Refused, NotFound, TypeError, AttributeError, msgspec.ValidationError) as error:
             raise Unkeepable(found=f"a {kind.__qualname__}: {error.args[0]}", right=_CONVENTION) from error
         again = made.state_dict()

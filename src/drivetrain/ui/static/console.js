@@ -63,7 +63,7 @@ function faded(colour, share) {
 function figure(value) {
   if (value == null) return "";
   const size = Math.abs(value);
-  return size >= 100 ? Math.round(value).toLocaleString("en") : size >= 10 ? value.toFixed(1) : size >= 0.01 || !size ? value.toFixed(size >= 1 ? 2 : 3) : value.toPrecision(2);
+  return size >= 100 ? Math.round(value).toLocaleString("en") : !size ? "0" : size >= 10 ? value.toFixed(1) : size >= 0.01 ? value.toFixed(size >= 1 ? 2 : 3) : value.toPrecision(2);
 }
 
 // Marks the moments of a chart with a line each; what they mean is told when the cursor comes near.
@@ -112,7 +112,7 @@ function options(chart, box, note) {
     scales: { x: { time: chart.is_time }, y: { range: (plot, low, high) => reach(chart, low, high) } },
     axes: [
       { ...axis, grid: { show: false }, gap: 4, size: 26, space: 70, ...(chart.is_time && isLong ? { values: (plot, ticks) => ticks.map(dayName) } : chart.is_time ? { values: (plot, ticks) => ticks.map(timeName) } : {}) },
-      { ...axis, size: 44, gap: 4, space: 32, values: (plot, ticks) => ticks.map((tick) => (tick >= 1000 ? `${tick / 1000}k` : `${+tick.toFixed(3)}`)) },
+      { ...axis, size: 44, gap: 4, space: 26, values: (plot, ticks) => ticks.map((tick) => (tick >= 1000 ? `${tick / 1000}k` : `${+tick.toFixed(3)}`)) },
     ],
     series: [
       {},

@@ -1,0 +1,169 @@
+"""The console in a real browser: every page, both themes, no complaint of the browser's, look-up, and renewal."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+from drivetrain.security.event import record_event
+from drivetrain.store.store import Store
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
+    # Playwright leaves its event loop's transports to the collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import sys
+from pathlib import Path
+from drivetrain.system.settings import Project
+from drivetrain.ui.server import serve_console
+from tests.ui import seed
+root = Path(sys.argv[1])
+store = seed.seeded(root / ".drivetrain")
+print(seed.answered(store), flush=True)
+store.close()
+serve_console(Project(root=root, values={}), seed.system(), port=int(sys.argv[2]))
+"""
+PAGES = (
+    *("/", "/system", "/parts/flights", "/parts/watch", "/runs", "/runs/run-0f3k9v2m00001", "/runs/run-0f3k9v2m00002"),
+    *("/models", "/versions/lateness@4", "/live", "/events?topic=watching", "/predictions"),
+)
+
+
+class Served(NamedTuple):
+    """A console that answers on this machine."""
+
+    address: str
+    prediction: str
+    root: Path
+    process: subprocess.Popen[str]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    root = tmp_path_factory.mktemp("project")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(root), str(port)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        prediction = process.stdout.readline().strip()
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(200):
+            try:
+                urlopen(f"{address}/api/pulse", timeout=5).close()
+                break
+            except URLError:
+                time.sleep(0.1)
+        yield Served(address, prediction, root, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+class Tab(NamedTuple):
+    """A page, and what the browser complained of."""
+
+    page: Any
+    complaints: list[str]
+
+
+def tab_of(browser: Any, *, theme: str = "light", width: int = 1280) -> Tab:
+    page = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme).new_page()
+    complaints: list[str] = []
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return Tab(page, complaints)
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+def test_every_page_is_drawn_without_a_complaint(served: Served, browser: Any, theme: str, width: int) -> None:
+    tab = tab_of(browser, theme=theme, width=width)
+
+    for path in (*PAGES, f"/predictions/{served.prediction}"):
+        tab.page.goto(served.address + path)
+        tab.page.wait_for_timeout(50)
+
+        assert tab.page.locator("h1").is_visible(), path
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} is wider than the window"
+        assert tab.page.evaluate(
+            "[...document.querySelectorAll('[data-chart]')].every(each => each.querySelector('canvas'))"
+        )
+        assert not tab.complaints, path
+
+
+def test_the_theme_changes_and_stays(served: Served, browser: Any) -> None:
+    page = tab_of(browser).page
+    page.goto(served.address)
+
+    def paper() -> str:
+        return str(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
+
+    light = paper()
+    page.get_by_role("button", name="light and dark").click()
+    dark = paper()
+    page.goto(f"{served.address}/live")
+
+    assert light != dark
+    assert paper() == dark
+    assert page.locator("[data-theme-name]").inner_text() == "Dark"
+
+
+def test_a_prediction_is_found_from_the_keyboard(served: Served, browser: Any) -> None:
+    tab = tab_of(browser)
+    tab.page.goto(served.address)
+
+    tab.page.keyboard.press("/")
+    tab.page.keyboard.type(served.prediction)
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_url("**/predictions/pred-*")
+
+    assert "turned out to be" in tab.page.locator("main").inner_text()
+    assert not tab.complaints
+
+
+def test_an_open_page_shows_what_is_recorded_meanwhile(served: Served, browser: Any) -> None:
+    tab = tab_of(browser)
+    tab.page.goto(served.address)
+    tab.page.wait_for_timeout(300)
+    tab.page.evaluate("window.mine = document.querySelector('#loop .hub-name')")
+
+    store = Store.open(served.root / ".drivetrain")
+    record_event(
+        store.ledger, "version.promoted", subject="lateness@5", message="lateness@5 is the champion <b>now</b>."
+    )
+    store.close()
+    tab.page.get_by_text("lateness@5 is the champion <b>now</b>.").wait_for(timeout=8000)
+
+    # What did not change was not drawn anew.
+    assert tab.page.evaluate("window.mine.isConnected")
+    assert not tab.complaints
