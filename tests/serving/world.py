@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import contextmanager
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import msgspec
 import numpy as np
 import polars as pl
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
 
 from drivetrain.data.schema import Roles, columns_of
 from drivetrain.registry.registry import CHAMPION, point_alias
@@ -77,18 +79,27 @@ def signature(columns: list[str] | None = None) -> Signature:
     )
 
 
+@cache
+def trained(number: int) -> tuple[HistGradientBoostingClassifier, bytes]:
+    """Return the model of a version, and its ONNX build."""
+    frame = rows(400).select(FEATURES)
+    target = (frame["distance"] + 10 * frame["stops"] > 120 - 8 * number).to_numpy()
+    # On a busy machine the threads of OpenMP wait for each other for minutes.
+    with threadpool_limits(1):
+        trees = HistGradientBoostingClassifier(max_iter=5, random_state=0)  # takes a missing wind as it is
+        model = trees.fit(frame.to_numpy().astype(np.float32), target.astype(int))
+        built = fast_build(model, signature(), frame)
+    assert built is not None
+    assert built.data, built.reason
+    return model, built.data
+
+
 def register(store: Store, number: int, *, is_fast: bool = True, **changed: Any) -> Version:
     """Register a version of the model, by default with an ONNX build; a higher number gives higher probabilities."""
-    frame = rows(400).select(FEATURES).fill_null(5.0)
-    target = (frame["distance"] + 10 * frame["stops"] > 120 - 8 * number).to_numpy()
-    trees = HistGradientBoostingClassifier(max_iter=5, random_state=0)  # takes a missing wind as it is
-    model = trees.fit(frame.to_numpy().astype(np.float32), target.astype(int))
+    model, built = trained(number)
     artifact = store.keep(model, part=MODEL)
     if is_fast:
-        built = fast_build(model, signature(), rows(400).select(FEATURES))
-        assert built is not None
-        assert built.data, built.reason
-        fast = {"digest": store.artifacts.put(built.data), "format": "onnx", "differing_rows": 0}
+        fast = {"digest": store.artifacts.put(built), "format": "onnx", "differing_rows": 0}
         artifact = msgspec.structs.replace(artifact, detail={"fast": fast})
     version = Version(
         **{

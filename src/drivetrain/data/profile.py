@@ -161,13 +161,17 @@ def _of_numbers(series: pl.Series, kind: Kind) -> Profile:
     is_time = kind in ("date", "datetime")
     # An infinite value is shown among the bounds and quantiles; mean and spread are those of the others.
     finite = values[np.isfinite(values)] if np.isinf(values[[0, -1]]).any() else values
+    mean = std = None
+    if finite.size and not is_time:
+        with np.errstate(over="ignore"):  # numbers near the largest there is have no spread that could be told
+            mean, std = _bounded(finite.mean()), _bounded(finite.std())
     return msgspec.structs.replace(
         known,
         distinct=1 + int(np.count_nonzero(values[1:] != values[:-1])),
         low=_moment(values[0]) if is_time else _bounded(values[0]),
         high=_moment(values[-1]) if is_time else _bounded(values[-1]),
-        mean=None if is_time or not finite.size else float(finite.mean()),
-        std=None if is_time or not finite.size else float(finite.std()),
+        mean=mean,
+        std=std,
         quantiles=[_bounded(value) for value in at],
         bins=Bins(kind="numbers", edges=edges, counts=[*filled.tolist(), nulls]),
     )

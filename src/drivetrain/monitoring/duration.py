@@ -18,7 +18,7 @@ def duration(text: str) -> timedelta:
     >>> duration("7d")
     datetime.timedelta(days=7)
     """
-    match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
+    match = _DURATION.fullmatch(str(text).strip())
     if match is None or float(match[1]) == 0:
         raise ValueError(f"{text!r} is not a length of time; write a number and s, m, h, d or w, such as 7d")
     return timedelta(seconds=float(match[1]) * _UNITS[match[2]])

@@ -100,14 +100,14 @@ class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
         ) -> None: ...
 
     def __post_init__(self) -> None:
+        # Until here the limits may be in any form that a user may write.
+        drift: Any = self.drift_limit
+        quality: Any = self.quality_limit
         put = msgspec.structs.force_setattr
         put(self, "place", caller())
-        if isinstance(self.drift_limit, (int, float)):
-            put(self, "drift_limit", Drift(psi=self.drift_limit))
-        if isinstance(self.quality_limit, Condition):
-            put(self, "quality_limit", (self.quality_limit,))
-        elif isinstance(self.quality_limit, list):
-            put(self, "quality_limit", tuple(self.quality_limit))
+        put(self, "drift_limit", Drift(psi=drift) if isinstance(drift, (int, float)) else drift)
+        if isinstance(quality, Condition | list):
+            put(self, "quality_limit", tuple(quality) if isinstance(quality, list) else (quality,))
         if getattr(self.service, "ROLE", "") != "service":
             raise DeclarationError(
                 f"a monitor watches a service, and {self.service!r} is none",
@@ -128,7 +128,7 @@ class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
         self._check_quality()
 
     def _check_drift(self) -> None:
-        limit = self.drift_limit
+        limit: Any = self.drift_limit
         if limit is None:
             return
         if not isinstance(limit, Drift) or not (isinstance(limit.psi, (int, float)) and 0 < limit.psi < 100):
@@ -139,7 +139,7 @@ class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
             raise self._bad("drift", limit, "`columns` must be a list of features")
 
     def _check_quality(self) -> None:
-        limit = self.quality_limit
+        limit: Any = self.quality_limit
         if limit is None or (isinstance(limit, (int, float)) and 1 < limit < float("inf")):
             return
         if not isinstance(limit, tuple) or not limit or not all(isinstance(each, Condition) for each in limit):

@@ -83,19 +83,19 @@ def losses(signature: Signature, truth: NDArray[np.float64], predicted: Any, met
     A metric that is no mean over rows, such as an AUC, is stood for by the usual one of the task.
     """
     name = loss_name(signature, metric)
-    if signature.task == "regression":
-        error = np.abs(predicted - truth)
-        return error if name == "mae" else error**2
-    if signature.task == "multiclass":
-        if name == "error_rate":
-            return (predicted.argmax(axis=1) != truth).astype(np.float64)
-        told = predicted[np.arange(len(truth)), truth.astype(int)]
-        return -np.log(np.clip(told, _SMALLEST, 1.0))
-    if name == "brier":
-        return (predicted - truth) ** 2
+    found: NDArray[np.float64]
     if name == "error_rate":
-        return ((predicted >= 0.5) != truth.astype(bool)).astype(np.float64)
-    return -np.log(np.clip(np.where(truth == 1, predicted, 1 - predicted), _SMALLEST, 1.0))
+        chosen = predicted.argmax(axis=1) if signature.task == "multiclass" else predicted >= 0.5
+        found = (chosen != truth).astype(np.float64)
+    elif name == "log_loss":
+        is_many = signature.task == "multiclass"
+        told = predicted[np.arange(len(truth)), truth.astype(int)] if is_many else np.abs(predicted + truth - 1)
+        found = -np.log(np.clip(told, _SMALLEST, 1.0))
+    elif name == "mae":
+        found = np.abs(predicted - truth)
+    else:
+        found = (predicted - truth) ** 2
+    return found
 
 
 def loss_name(signature: Signature, metric: str) -> str:

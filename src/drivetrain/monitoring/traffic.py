@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from heapq import nlargest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import polars as pl
 
@@ -17,6 +16,8 @@ from drivetrain.store.record import now
 from drivetrain.training.reference import Reference
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from drivetrain.store.store import Store
@@ -29,7 +30,7 @@ WITNESSES = 5
 MAX_ROWS = 1_000_000
 _MICROSECOND = timedelta(microseconds=1)
 _AT = pl.Datetime("us", "UTC")
-_ROWS = {
+_ROWS: dict[str, Any] = {
     "id": pl.String,
     "at": _AT,
     "version": pl.String,
@@ -40,7 +41,7 @@ _ROWS = {
     "probabilities": pl.List(pl.Float64),
     "label": pl.String,
 }
-_LABELS = {"at": _AT, "id": pl.String, "key": pl.String, "label": pl.String}
+_LABELS: dict[str, Any] = {"at": _AT, "id": pl.String, "key": pl.String, "label": pl.String}
 
 
 class Bucket:
@@ -98,20 +99,12 @@ class Traffic:
             return False
         labels = labels.select(list(_LABELS))
         fresh = self._taken(found)
-        if len(self._labels):
-            fresh = _with_labels(fresh, self._labels)
         before = pl.concat([self.rows, fresh])
-        after = _with_labels(before, labels) if len(labels) else before
-        changed = after.filter(
-            after["label"].is_not_null()
-            & after["label"].ne_missing(
-                pl.concat([self.rows["label"], pl.repeat(None, len(fresh), dtype=pl.String, eager=True)])
-            )
-        )
+        after = pl.concat([self.rows, _with_labels(fresh, self._labels)])
+        after = _with_labels(after, labels) if len(labels) else after
+        changed = after.filter(after["label"].ne_missing(before["label"]))
         self._touch(changed)
-        self._newest_labelled = nlargest(
-            WITNESSES, [*self._newest_labelled, *changed["time"].top_k(min(WITNESSES, len(changed)))]
-        )
+        self._newest_labelled = _latest([*self._newest_labelled, *_latest(changed["time"])])
         self.rows = after
         self._labels = pl.concat([self._labels, labels]).tail(MAX_ROWS)
         self._forget()
@@ -141,14 +134,14 @@ class Traffic:
         features = found["features"]
         marked = fresh.with_columns(steps.alias("step")).with_row_index("row")
         for (version, step), group in marked.group_by(["version", "step"], maintain_order=True):
-            key = (str(version), int(step))  # type: ignore[call-overload]  # a group's key is typed as any object
+            key = (str(version), int(step))
             bucket = self.buckets.setdefault(key, Bucket())
             bucket.add(group, features[group["row"]].struct.unnest(), self.reference(key[0]))
             self.touched.add(key)
             first = group["time"].min()
             assert isinstance(first, datetime)
             self.first_times[key[0]] = min(first, self.first_times.get(key[0], first))
-        self._newest = nlargest(WITNESSES, [*self._newest, *fresh["time"].top_k(min(WITNESSES, len(fresh)))])
+        self._newest = _latest([*self._newest, *_latest(fresh["time"])])
         return fresh
 
     def reference(self, version: str) -> Reference | None:
@@ -243,6 +236,10 @@ class Traffic:
         )
         first_labels = labels[0].number - 1 if labels else newest[0].number
         return Cursor(number=kept[0].number - 1), Cursor(number=first_labels)
+
+
+def _latest(times: Iterable[datetime]) -> list[datetime]:
+    return nlargest(WITNESSES, times)
 
 
 def _last(segment: Segment) -> datetime:

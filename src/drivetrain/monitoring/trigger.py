@@ -31,8 +31,8 @@ class Now(msgspec.Struct, frozen=True):
 now = Now()
 """In a trigger's settings: the present, as ISO text such as `2026-01-31T09:30:00`.
 
-It is the present of the data: the latest time of a row whose label has arrived. Where the dataset has no time column, it
-is that of the clock, in UTC.
+It is the present of the data: the latest time of a row whose label has arrived. Where the dataset has no time column,
+it is that of the clock, in UTC.
 """
 
 

@@ -107,9 +107,7 @@ def _converted(model: Any, signature: Signature) -> bytes:
     options = {"zipmap": False} if signature.task != "regression" else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        proto = convert_sklearn(
-            model, initial_types=single if chooses else whole, options=options, target_opset=OPSET
-        )
+        proto = convert_sklearn(model, initial_types=single if chooses else whole, options=options, target_opset=OPSET)
     data: bytes = proto.SerializeToString(deterministic=True)
     return data
 
@@ -129,7 +127,12 @@ def _mend_converters() -> None:
             options = {"zipmap": [True, False, "columns"], "raw_scores": [True, False], "nocl": [True, False]}
             options["output_class_labels"] = [False, True]
         update_registered_converter(
-            kind, alias, get_shape_calculator(alias), _with_integers(get_converter(alias)), overwrite=True, options=options
+            kind,
+            alias,
+            get_shape_calculator(alias),
+            _with_integers(get_converter(alias)),
+            overwrite=True,
+            options=options,
         )
 
 

@@ -144,9 +144,9 @@ def _serve(console: Console, champion: Version | None, signal: Signal | None) ->
     if champion is None:
         return Stage(name="Serve", state="none", headline="No champion yet", link="/live")
     if signal is None or not is_live(signal):
-        last = signal.at if signal else None
-        detail = "last heard" if signal else "drivetrain serve"
-        return Stage(name="Serve", state="idle", headline="Not serving", detail=detail, at=last, link="/live")
+        headline, detail = ("Not serving", "silent since then") if signal else ("No signals yet", "drivetrain up")
+        at = signal.at if signal else None
+        return Stage(name="Serve", state="idle", headline=headline, detail=detail, at=at, link="/live")
     return Stage(
         name="Serve",
         state="bad" if signal.errors else "live",

@@ -70,7 +70,9 @@ def _bars(profile: dict[str, Any], bins: dict[str, Any]) -> tuple[list[float], l
     """Return the height of each bar, and what it stands for."""
     counts, rows = bins.get("counts") or [], profile.get("rows") or 1
     if bins.get("kind") == "categories":
-        names = [*bins.get("categories", []), "other"][:MOST_BARS]
+        if profile.get("distinct") == rows:
+            return [], []  # a key: each value stands once, which is no distribution
+        names = [*bins.get("categories", []), *(["other"] if counts[-2:-1] != [0] else [])][:MOST_BARS]
         shares = [count / rows for count in counts[: len(names)]]
         return shares, [f"{name}: {words.percent(share)}" for name, share in zip(names, shares, strict=False)]
     quantiles = profile.get("quantiles") or []
