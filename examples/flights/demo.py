@@ -104,7 +104,7 @@ class Story:
     def day(self, now: datetime) -> None:
         """Let the monitor keep step with the clock, and tell what it did."""
         time.sleep(CANARY_DAY_S if self.canary() else DAY_S)
-        while self.store.ledger.find(Run, {"state": "running"}):
+        while self.is_training():
             time.sleep(0.1)
         self.tell(now)
         if self.promoted_on and not self.leaked_on and now >= self.promoted_on + timedelta(days=7) and not self.canary():
@@ -116,6 +116,13 @@ class Story:
                 check=True,
             )  # fmt: skip
             self.tell(now)
+
+    def is_training(self) -> bool:
+        """Return whether a run is on its way: the clock of 2013 waits for it, as three weeks would not pass meanwhile."""
+        ledger = self.store.ledger
+        asked = ledger.find(Event, {"kind": "run.triggered"}, order="-number", limit=1)
+        ended = ledger.find(Run, {"started_at >": asked[0].at, "state !=": "running"}, limit=1) if asked else [None]
+        return not ended or bool(ledger.find(Run, {"state": "running"}, limit=1))
 
     def canary(self) -> bool:
         """Return whether a challenger has a share of the traffic."""

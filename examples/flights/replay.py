@@ -3,7 +3,8 @@
 The clock runs as fast as the service answers, but waits where the world would: while a model trains.
 """
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
@@ -13,6 +14,8 @@ import msgspec
 import polars as pl
 
 HOUR = timedelta(hours=1)
+# A connection that has lain idle for so long is opened anew.
+IDLE_S = 3.0
 OUTCOMES = ["departed_at", "arrival_delay_minutes", "air_time_minutes", "late"]
 
 
@@ -36,6 +39,7 @@ class Replay:
         self._connection = HTTPConnection("127.0.0.1", port, timeout=30)
         self.answered: list[Answered] = []
         self.last_id = ""
+        self._used_at = time.monotonic()
         self.requests = self.failed = 0
 
     def run(self, start: datetime, end: datetime, *, each_day: Callable[[datetime], None]) -> None:
@@ -65,9 +69,13 @@ class Replay:
         return self._flights.filter(moment.is_between(hour, hour + HOUR, closed="left"))
 
     def _post(self, path: str, rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-        self._connection.request("POST", path, msgspec.json.encode(rows), {"content-type": "application/json"})
+        data = msgspec.json.encode(rows)
+        if time.monotonic() - self._used_at > IDLE_S:
+            self._connection.close()  # the server has closed it by now, or is about to
+        self._connection.request("POST", path, data, {"content-type": "application/json"})
         response = self._connection.getresponse()
         body = response.read()
+        self._used_at = time.monotonic()
         self.requests += 1
         if response.status >= 300:
             self.failed += 1

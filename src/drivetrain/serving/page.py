@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from drivetrain.serving.live import Live
     from drivetrain.serving.service import Terms
 
+# The page itself puts the address there that it was asked at.
+_ORIGIN = '<span class="origin">http://127.0.0.1:8000</span>'
+
 
 def page(service: Terms, live: Live | None, problem: str) -> str:
     """Return the page, whether or not there is a version to answer with."""
@@ -77,10 +80,10 @@ def _body(live: Live) -> str:
 <div class="row"><button id="send">Predict</button><button id="reset" class="plain">Example again</button>
 <span id="status" class="soft" role="status"></span></div>
 <h2>From a program</h2>
-<div class="card"><pre><code>curl -s http://127.0.0.1:8000/predict -H 'content-type: application/json' \\
+<div class="card"><pre><code>curl -s {_ORIGIN}/predict -H 'content-type: application/json' \\
   -d '{escape(quoted)}'</code></pre></div>
 <p class="soft">An array of such objects is answered as one batch. When the truth is known, send it:</p>
-<div class="card"><pre><code>curl -s http://127.0.0.1:8000/feedback -H 'content-type: application/json' \\
+<div class="card"><pre><code>curl -s {_ORIGIN}/feedback -H 'content-type: application/json' \\
   -d '{escape(feedback)}'</code></pre></div>
 <h2>What it takes</h2>
 <div class="card"><table><tr><th>field</th><th>takes</th><th>for example</th></tr>{rows}</table></div>"""
