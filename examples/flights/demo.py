@@ -77,13 +77,17 @@ def main() -> None:
     system = subprocess.Popen([sys.executable, "-m", "drivetrain", "up"], start_new_session=True)
     try:
         wait_until_ready(options.port)
-        chapter("3  Live", "the flights of April to September ask an hour ahead; the outcome follows when they have left")
+        chapter(
+            "3  Live", "the flights of April to September ask an hour ahead; the outcome follows when they have left"
+        )
         story = Story(Store.open(HERE / FOLDER))
         replay = Replay(HERE / "data" / "flights.parquet", port=options.port)
         replay.run(START, END, each_day=story.day)
         summarise(story, replay, time.perf_counter() - began)
         if not options.exit:
-            console.print(f"\nThe console is open at [bold]http://127.0.0.1:{options.console_port}[/]. Ctrl-C ends the demo.")
+            console.print(
+                f"\nThe console is open at [bold]http://127.0.0.1:{options.console_port}[/]. Ctrl-C ends the demo."
+            )
             with suppress(KeyboardInterrupt):
                 system.wait()
     finally:
@@ -107,7 +111,12 @@ class Story:
         while self.is_training():
             time.sleep(0.1)
         self.tell(now)
-        if self.promoted_on and not self.leaked_on and now >= self.promoted_on + timedelta(days=7) and not self.canary():
+        if (
+            self.promoted_on
+            and not self.leaked_on
+            and now >= self.promoted_on + timedelta(days=7)
+            and not self.canary()
+        ):
             self.leaked_on = now
             chapter("4  A slip", "a challenger that learned from `departed_at`, which is only known afterwards")
             subprocess.run(
@@ -174,7 +183,10 @@ def summarise(story: Story, replay: Replay, seconds: float) -> None:
         )
         .sort("month")
     )
-    chapter("5  What happened", f"{len(replay.answered):,} predictions, {replay.requests:,} requests, {replay.failed} failed")
+    chapter(
+        "5  What happened",
+        f"{len(replay.answered):,} predictions, {replay.requests:,} requests, {replay.failed} failed",
+    )
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim")
     for name in ("month", "flights", "said late", "were late", "Brier", "answered by"):
         table.add_column(name, justify="left" if name in ("month", "answered by") else "right")
@@ -190,7 +202,9 @@ def summarise(story: Story, replay: Replay, seconds: float) -> None:
     champion = champion_of(story.store.ledger, "lateness")
     assert champion is not None
     last = replay.answered[-1]
-    console.print(f"\nThe champion is [bold]{champion.id}[/]. All of it took {seconds:.0f} s. To look into it, in {HERE.name}/:")
+    console.print(
+        f"\nThe champion is [bold]{champion.id}[/]. All of it took {seconds:.0f} s. To look into it, in {HERE.name}/:"
+    )
     console.print(f"  [dim]export DRIVETRAIN_STORE_PATH={FOLDER}[/]")
     console.print("  drivetrain models     [dim]each version, and why it was promoted, refused or rolled back[/]")
     console.print("  drivetrain runs       [dim]what ran, when, and what started it[/]")

@@ -27,7 +27,7 @@ WEATHER = (
     checks=[dt.unique("flight_id"), dt.not_null("carrier"), dt.between("distance_miles", 10, 6_000)],
 )
 def flights(until: str = "2013-04-01") -> pl.LazyFrame:
-    """Every flight scheduled before `until`. One that had not left by then has no label yet; a cancelled one never has."""
+    """Every flight scheduled before `until`; one that had not left by then, or was cancelled, has no label."""
     moment = pl.lit(until).str.to_datetime()
     known = pl.when(pl.col("departed_at") < moment).then("late")
     return dt.read("data/flights.parquet").filter(pl.col("scheduled") < moment).with_columns(late=known)

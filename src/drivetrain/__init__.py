@@ -61,9 +61,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "Canary", "Drift", "Gate", "Monitor", "Service", "System", "Trigger", "between", "champion", "check", "cron", "dataset",
-    "evaluation", "features", "fresh", "log", "matches", "metrics", "model", "not_null", "now", "one_of", "read",
-    "reference", "row_count", "split", "step", "unique", "xy",
+    "Canary", "Drift", "Gate", "Monitor", "Service", "System", "Trigger", "between", "champion", "check", "cron",
+    "dataset", "evaluation", "features", "fresh", "log", "matches", "metrics", "model", "not_null", "now", "one_of",
+    "read", "reference", "row_count", "split", "step", "unique", "xy",
 ]  # fmt: skip
 
 

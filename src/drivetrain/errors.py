@@ -108,7 +108,7 @@ class UnknownName(DeclarationError):
         self.facts = {"kind": kind, "name": name, "known": self.known, "place": place}
 
 
-class UnknownMetric(UnknownName, AttributeError):
+class UnknownMetric(UnknownName, AttributeError):  # type: ignore[misc]  # both have a `name`, which is text
     """An evaluation gives no such metric. It is an AttributeError too, so that `hasattr` has an answer."""
 
     def __init__(self, *, evaluation: str, metric: str, known: Collection[str], place: Place | None = None) -> None:

@@ -201,7 +201,8 @@ def test_exactly_one_input_has_a_label() -> None:
         System("flights", weather, none)
 
     @dataset(label="late")
-    def others() -> pl.DataFrame: ...
+    def others() -> pl.DataFrame:
+        raise NotImplementedError
 
     @features
     def both(flights: pl.LazyFrame, others: pl.LazyFrame) -> pl.LazyFrame:

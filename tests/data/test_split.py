@@ -122,7 +122,8 @@ def test_an_empty_side_is_told(tmp_path: Path) -> None:
 
 def test_what_cannot_be_a_split_is_refused_where_it_is_written() -> None:
     @dataset
-    def weather() -> pl.DataFrame: ...
+    def weather() -> pl.DataFrame:
+        raise NotImplementedError
 
     with pytest.raises(BadSetting, match="21 days") as caught:
         split(weather, test="21 days")

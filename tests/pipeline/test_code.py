@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.project import Project
 
 HELPERS = '''"""Helpers."""
@@ -61,7 +60,8 @@ def source() -> int:
 def target(source: int, depth: int = 1) -> int:
     """Doc."""
     known = "a" in NAMES
-    return clip(helpers.Scaler().apply(source)) + depth + closed(known) + len([n for n in ("x", "y") if n in {"x", "z"}])
+    few = len([n for n in ("x", "y") if n in {"x", "z"}])
+    return clip(helpers.Scaler().apply(source)) + depth + closed(known) + few
 '''
 # What is edited → (file, old text, new text, does `target` run again?)
 EDITS = {
@@ -150,5 +150,7 @@ def test_a_deleted_artifact_is_a_reason_to_run(project: Project) -> None:
 def test_a_function_that_names_itself_through_another_module_is_followed_once(project: Project) -> None:
     text = "import drivetrain as dt\n\n\n@dt.step\ndef rows() -> list:\n    return [1]\n"
     project.write(text, "honest.py")
-    project.write("import honest\nimport drivetrain as dt\n\n\n@dt.step\ndef rows() -> list:\n    return honest.rows()\n")
+    project.write(
+        "import honest\nimport drivetrain as dt\n\n\n@dt.step\ndef rows() -> list:\n    return honest.rows()\n"
+    )
     assert project.json("run")["run"]["state"] == "finished"

@@ -7,9 +7,9 @@ import signal
 import time
 
 import pytest
+from tests.project import Project
 
 from drivetrain.pipeline.run import Run, StepRun
-from tests.project import Project
 
 STEPS = 5
 SYSTEM = (

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 
+from tests.project import Project
+
 from drivetrain.pipeline.run import Metric, Run, StepRun
 from drivetrain.security.event import Event, broken_link
-from tests.project import Project
 
 HEAD = "import time\n\nimport drivetrain as dt\n\n\n"
 
@@ -55,7 +56,11 @@ def test_settings_change_the_key_and_are_checked(project: Project) -> None:
 
 def test_a_run_records_where_it_came_from(project: Project) -> None:
     project.write(HEAD + "@dt.step\ndef rows() -> list:\n    return [1, 2]\n")
-    for command in (["init", "-q"], ["add", "system.py"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"]):
+    for command in (
+        ["init", "-q"],
+        ["add", "system.py"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"],
+    ):
         subprocess.run(["git", *command], cwd=project.root, check=True)
     project.write(HEAD + "@dt.step\ndef rows() -> list:\n    return [1, 2, 3]\n")
     project.command("run", "--reason", "to see")
@@ -73,7 +78,8 @@ def test_a_run_records_where_it_came_from(project: Project) -> None:
 
 def test_figures_that_a_step_logs_are_kept_also_when_it_fails(project: Project) -> None:
     project.write(
-        HEAD + "@dt.step\ndef fit() -> int:\n    for epoch in range(3):\n        dt.log('loss', 1 / (epoch + 1), step=epoch)\n"
+        HEAD
+        + "@dt.step\ndef fit() -> int:\n    for epoch in range(3):\n        dt.log('loss', 1 / (epoch + 1), step=epoch)\n"
         "    raise RuntimeError('out of luck')\n"
     )
     project.command("run", check=1)
@@ -100,7 +106,11 @@ def test_a_value_that_no_codec_keeps_is_refused_with_a_remedy(project: Project) 
 def test_an_interrupted_run_says_how_to_go_on(project: Project) -> None:
     project.write(HEAD + "@dt.step\ndef slow() -> int:\n    time.sleep(30)\n    return 1\n")
     started = subprocess.Popen(
-        [sys.executable, "-m", "drivetrain", "run"], cwd=project.root, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "drivetrain", "run"],
+        cwd=project.root,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and not (project.root / ".drivetrain/ledger.db").exists():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.project import Project
 
 from drivetrain.errors import DeclarationError
 from drivetrain.system.load import load_system
 from drivetrain.system.system import System
-from tests.project import Project
 
 HEAD = "import drivetrain as dt\n\n"
 ONE = "@dt.step\ndef rows() -> list:\n    return [1]\n\n"

@@ -77,7 +77,11 @@ def _project(project: Project) -> list[Finding]:
         system = load_system(project.system_path, name=project.get("system.name"))
     except DrivetrainError as error:
         return [Finding(what="system", state="bad", found=str(error))]
-    return [Finding(what="system", state="ok", found=f"{system.name}: {len(system.parts)} parts in {project.system_path.name}")]
+    return [
+        Finding(
+            what="system", state="ok", found=f"{system.name}: {len(system.parts)} parts in {project.system_path.name}"
+        )
+    ]
 
 
 def _store(project: Project) -> list[Finding]:
@@ -92,12 +96,16 @@ def _store(project: Project) -> list[Finding]:
     return [
         Finding(what="store", state="ok", found=f"{project.store_path}: {runs} runs"),
         Finding(
-            what="disk", state="ok" if free > ENOUGH_BYTES else "bad", found=f"{free / (1 << 30):.1f} GiB free for the store"
+            what="disk",
+            state="ok" if free > ENOUGH_BYTES else "bad",
+            found=f"{free / (1 << 30):.1f} GiB free for the store",
         ),
         Finding(
             what="audit log",
             state="ok" if broken is None else "bad",
-            found="the chain holds" if broken is None else f"event {broken.number} was changed or the one before it is gone",
+            found="the chain holds"
+            if broken is None
+            else f"event {broken.number} was changed or the one before it is gone",
         ),
     ]
 

@@ -57,7 +57,8 @@ def show(result: Any, screen: Screen) -> None:
         figures = ", ".join(
             f"{name.rpartition('.')[2]} {value:.4g}"
             for name, value in version.metrics.items()
-            if value is not None and name.rpartition(".")[2] in ("auc", "brier", "log_loss", "accuracy", "rmse", "mae", "r2")
+            if value is not None
+            and name.rpartition(".")[2] in ("auc", "brier", "log_loss", "accuracy", "rmse", "mae", "r2")
         )
         rows.append((version.id, state, ago(version.created_at), figures, why))
     screen.table(("version", "state", "trained", "figures", "why"), rows)

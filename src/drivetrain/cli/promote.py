@@ -22,9 +22,7 @@ def arguments(parser: ArgumentParser) -> None:
 def execute(options: Namespace, screen: Screen) -> Any:
     _, store = open_store(options)
     chosen = version(store.ledger, options.version)
-    return point_alias(
-        store.ledger, chosen.model, CHAMPION, chosen.id, reason=options.reason, actor=getpass.getuser()
-    )
+    return point_alias(store.ledger, chosen.model, CHAMPION, chosen.id, reason=options.reason, actor=getpass.getuser())
 
 
 def show(result: Any, screen: Screen) -> None:

@@ -28,5 +28,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
     models = sorted({version.model for version in versions(store.ledger)})
     model = options.model or (models[0] if len(models) == 1 else "")
     if not model:
-        raise UsageError("which model?", remedy=f"name one of {', '.join(models)}" if models else "`drivetrain run` first")
+        raise UsageError(
+            "which model?", remedy=f"name one of {', '.join(models)}" if models else "`drivetrain run` first"
+        )
     return roll_back(store.ledger, model, reason=options.reason, actor=getpass.getuser())

@@ -23,7 +23,9 @@ _SIGNS = {"finished": "✓", "cached": "·", "failed": "✗"}
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help="run these parts and what they need; all by default")
     parser.add_argument("--set", action="append", default=[], metavar="PART.SETTING=VALUE", help="change a setting")
-    parser.add_argument("--force", action="append", default=[], metavar="PART", help="run a step although nothing changed")
+    parser.add_argument(
+        "--force", action="append", default=[], metavar="PART", help="run a step although nothing changed"
+    )
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
     parser.add_argument("--reason", default="by hand", help="why this run happens; it is recorded")
     parser.add_argument("--workers", type=int, default=0, help="how many steps run at once")
@@ -86,7 +88,9 @@ def show(result: Any, screen: Screen) -> None:
     refused = any(output.detail.get("outcome") == "refused" for step in steps for output in step.outputs.values())
     screen.line()
     screen.line(
-        "Next: `drivetrain models` shows why it was refused" if refused else "Next: `drivetrain serve` answers requests, `drivetrain up` watches them too"
+        "Next: `drivetrain models` shows why it was refused"
+        if refused
+        else "Next: `drivetrain serve` answers requests, `drivetrain up` watches them too"
         if any(step.role == "gate" for step in steps)
         else "Next: `drivetrain show` draws the system, `drivetrain why PART` says why a part ran"
     )

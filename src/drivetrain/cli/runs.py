@@ -35,5 +35,7 @@ def show(result: Any, screen: Screen) -> None:
         run, steps = found["run"], found["steps"]
         took = duration((run.finished_at - run.started_at).total_seconds()) if run.finished_at else None
         ran = sum(step.state == "finished" for step in steps)
-        rows.append((run.id, run.state, ago(run.started_at), took, f"{ran} of {len(steps)}", run.reason, run.commit[:8]))
+        rows.append(
+            (run.id, run.state, ago(run.started_at), took, f"{ran} of {len(steps)}", run.reason, run.commit[:8])
+        )
     screen.table(("run", "state", "started", "took", "steps run", "reason", "commit"), rows, right=("took",))

@@ -78,7 +78,7 @@ class Screen:
     def error(self, error: DrivetrainError) -> None:
         """Say what went wrong and what would be right."""
         if self.is_json:
-            body = {"error": type(error).__name__, "message": error.message, "remedy": error.remedy}
+            body: dict[str, str | None] = {"error": type(error).__name__, "message": error.message, "remedy": error.remedy}
             body["place"] = str(error.place) if error.place else None
             print(msgspec.json.encode(body).decode(), file=sys.stderr)
             return
@@ -113,7 +113,7 @@ def _print(text: str) -> None:
         print(text, flush=True)
     except BrokenPipeError:
         # The reader has gone (`drivetrain run | head`): the work goes on, and there is nobody left to tell.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # it lives as long as the process
 
 
 class _Silent:

@@ -30,7 +30,9 @@ def execute(options: Namespace, screen: Screen) -> Any:
     host = options.host or project.get("serve.host")
     port = options.port or project.get("serve.port")
     workers = options.workers or project.get("serve.workers")
-    screen.note(f"{service.name} answers at http://{host}:{port}  (its page: http://{host}:{port}/docs; Ctrl-C ends it)")
+    screen.note(
+        f"{service.name} answers at http://{host}:{port}  (its page: http://{host}:{port}/docs; Ctrl-C ends it)"
+    )
     serve(project, opened.system, service, host=host, port=port, workers=workers)
 
 

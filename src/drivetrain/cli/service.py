@@ -34,4 +34,4 @@ def chosen_model(system: System) -> str:
         raise UsageError(
             f"the system {system.name!r} has {len(models)} models", remedy="name a version: --version MODEL@champion"
         )
-    return models[0]
+    return str(models[0])

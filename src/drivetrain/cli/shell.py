@@ -37,9 +37,7 @@ def carry_out(arguments: list[str], commands: Mapping[str, Command]) -> int:
         print(f"no command is named {name!r}\n  → {nearest(name, list(commands))}", file=sys.stderr)
         return 2
     module = import_module(f"drivetrain.cli.{name}")
-    parser = _Parser(
-        prog=f"drivetrain {name}", description=module.__doc__, formatter_class=RawDescriptionHelpFormatter
-    )
+    parser = _Parser(prog=f"drivetrain {name}", description=module.__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--profile", default="", help="use [profile.NAME] of drivetrain.toml")

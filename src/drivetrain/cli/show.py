@@ -47,7 +47,9 @@ def _run(options: Namespace) -> Any:
     _, store = open_store(options)
     recent = store.ledger.find(Run, order="-started_at", limit=200)
     chosen = (
-        recent[0] if options.run == "latest" and recent else next((run for run in recent if run.id == options.run), None)
+        recent[0]
+        if options.run == "latest" and recent
+        else next((run for run in recent if run.id == options.run), None)
     ) or store.ledger.get(Run, options.run)
     if chosen is None:
         raise NotFound(kind="run", name=options.run, known=[run.id for run in recent])
@@ -71,7 +73,10 @@ def _show_run(run: Run, steps: list[StepRun], screen: Screen) -> None:
     took = f" in {duration((run.finished_at - run.started_at).total_seconds())}" if run.finished_at else ""
     screen.line(f"{run.id} {run.state}{took}", style="bold")
     dirty = " and uncommitted changes" if run.dirty_diff else ""
-    screen.line(f"{ago(run.started_at)}, {run.reason}, by {run.actor or '–'}, commit {run.commit[:12] or '–'}{dirty}", style="dim")
+    screen.line(
+        f"{ago(run.started_at)}, {run.reason}, by {run.actor or '–'}, commit {run.commit[:12] or '–'}{dirty}",
+        style="dim",
+    )
     rows = [
         (
             step.step,

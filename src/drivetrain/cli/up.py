@@ -37,7 +37,9 @@ def execute(options: Namespace, screen: Screen) -> Any:
         Child("console", [sys.executable, "-m", "drivetrain", "ui", *common]),
     ]
     logs = project.store_path / "logs"
-    screen.note(f"{service.name} answers with {champion.id} at http://{project.get('serve.host')}:{project.get('serve.port')}")
+    screen.note(
+        f"{service.name} answers with {champion.id} at http://{project.get('serve.host')}:{project.get('serve.port')}"
+    )
     screen.note(f"the console is at http://{project.get('console.host')}:{project.get('console.port')}")
     screen.note(f"what each writes is in {logs}; Ctrl-C ends all three")
     for change in Supervisor(children, logs=logs, folder=project.root).run():

@@ -68,7 +68,8 @@ def _show_verdict(found: Verdict, screen: Screen) -> None:
     if found.last is not None:
         screen.line()
         screen.line(
-            f"It last ran in {found.last.run}, {ago(found.last.started_at)}, for {duration(found.last.seconds)}.", style="dim"
+            f"It last ran in {found.last.run}, {ago(found.last.started_at)}, for {duration(found.last.seconds)}.",
+            style="dim",
         )
 
 
@@ -77,16 +78,17 @@ def _show_lineage(found: Lineage, screen: Screen) -> None:
     if found.prediction is not None:
         answer = found.prediction
         screen.line(f"prediction  {answer.id}", style="bold")
-        screen.line(f"            {answer.prediction} at {answer.at:%Y-%m-%d %H:%M:%S} by {answer.version} ({answer.arm})")
+        screen.line(
+            f"            {answer.prediction} at {answer.at:%Y-%m-%d %H:%M:%S} by {answer.version} ({answer.arm})"
+        )
         for title, values in (("request", answer.request), ("features", answer.features)):
             if values:
                 shown = ", ".join(f"{name}={value}" for name, value in values.items())
                 screen.line(f"  {title:<9} {shown}")
     screen.line(f"version     {version.id}", style="bold")
     screen.line(f"            trained {ago(version.created_at)}, artifact {version.artifact.digest[:19]}…")
-    for name, value in version.metrics.items():
-        if value is not None:
-            screen.line(f"            {name} {value:.4g}")
+    for name, figure in version.metrics.items():
+        screen.line(f"            {name} {figure:.4g}")
     for decision in found.decisions:
         screen.line(f"gate        {decision.gate}: {decision.outcome}", style="bold")
         for judgement in decision.judgements:

@@ -191,7 +191,7 @@ def _with_keys(rows: pl.DataFrame, key: str) -> pl.DataFrame:
     number = pl.int_range(pl.len())
     if rows[key].dtype.is_integer():
         # Above all that are given, so that none of them is met.
-        return rows.with_columns(pl.col(key).fill_null((pl.col(key).max().fill_null(0) + 1 + number)))
+        return rows.with_columns(pl.col(key).fill_null(pl.col(key).max().fill_null(0) + 1 + number))
     return rows.with_columns(pl.col(key).cast(pl.String).fill_null(pl.format("row-{}", number)))
 
 

@@ -158,9 +158,7 @@ class Controller:
             )
         return verdict
 
-    def _end(
-        self, rollout: Rollout, outcome: Any, reason: str, evidence: dict[str, float], traffic: Traffic
-    ) -> None:
+    def _end(self, rollout: Rollout, outcome: Any, reason: str, evidence: dict[str, float], traffic: Traffic) -> None:
         """Record how a rollout ended, and promote the challenger where it did well: both or neither."""
         ledger = self.store.ledger
         happened_at = traffic.watermark if traffic.has_time else None
@@ -294,7 +292,11 @@ def _guarded(
         if reference is not None
         else {}
     )
-    broken = rows["prediction"].is_null() | rows["prediction"].is_nan() if rows["class"].is_null().all() else pl.Series([False])
+    broken = (
+        rows["prediction"].is_null() | rows["prediction"].is_nan()
+        if rows["class"].is_null().all()
+        else pl.Series([False])
+    )
     return guard(
         champion.id,
         challenger.id,

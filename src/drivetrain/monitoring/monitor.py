@@ -60,18 +60,19 @@ class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
     """What a version sees and says, compared with its training: `Monitor(service, window="7d", drift=0.25)`.
 
     A window slides: every `every`, the last stretch of the length `window` is looked at, in the data's own time where
-    the dataset has a time column, else by the clock. Three rules judge it once its version has been there for all of it:
+    the dataset has a time column, else by the clock. Three rules judge it once its version has been there for all of
+    it:
 
     - `drift`: features are distributed otherwise than in training; a number is a limit for `Drift(psi=...)`;
     - `prediction_drift`: the same for the predictions, which needs no labels;
     - `quality`: a metric over the labels that have arrived breaks a condition such as
-      `quality.brier <= 1.25 * dt.reference`, where the reference is what the version's own evaluation found. A number is
-      the factor by which the usual metrics of the task may be worse: with 1.25, an error may be 1.25 times what it was,
-      and the distance of an AUC from 0.5 may shrink by as much.
+      `quality.brier <= 1.25 * dt.reference`, where the reference is what the version's own evaluation found. A number
+      is the factor by which the usual metrics of the task may be worse: with 1.25, an error may be 1.25 times what it
+      was, and the distance of an AUC from 0.5 may shrink by as much.
 
     An alert is raised when a rule has failed in `settle` looks in a row, and cleared when it has held in as many. With
-    fewer than `min_rows` rows (for quality: labels) a window is not judged. None in place of a limit switches a rule off.
-    By default `every` is a day, or the window where that is shorter.
+    fewer than `min_rows` rows (for quality: labels) a window is not judged. None in place of a limit switches a rule
+    off. By default `every` is a day, or the window where that is shorter.
     """
 
     ROLE: ClassVar[str] = "monitor"
@@ -140,7 +141,7 @@ class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
 
     def _check_quality(self) -> None:
         limit: Any = self.quality_limit
-        if limit is None or (isinstance(limit, (int, float)) and 1 < limit < float("inf")):
+        if limit is None or (isinstance(limit, (int, float)) and 1 < limit < 1_000):
             return
         if not isinstance(limit, tuple) or not limit or not all(isinstance(each, Condition) for each in limit):
             raise self._bad(

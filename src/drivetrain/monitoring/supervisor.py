@@ -112,7 +112,7 @@ class Supervisor:
         if path.exists() and path.stat().st_size > LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
         with path.open("ab") as log:
-            return subprocess.Popen(  # noqa: S603  # the commands are ours
+            return subprocess.Popen(  # the commands are ours
                 list(child.command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

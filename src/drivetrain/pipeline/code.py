@@ -1,4 +1,4 @@
-"""What a step's outcome depends on in code: its function, all project code that it reaches, and the packages it uses."""
+"""What a step's outcome depends on in code: its function, the project code that it reaches, the packages it uses."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ class CodeReader:
                     digest = self._digest(value.__code__, value.__doc__)
                     code.ingredients[f"code.{label}"] = digest
                     code.sources[digest] = self._source(value.__code__)
-                    for default in (value.__defaults__ or ()) if user else ():
-                        stack.append((default, f"{label} default", value))
+                    defaults = value.__defaults__ or () if user else ()
+                    stack.extend((default, f"{label} default", value) for default in defaults)
                     stack.extend((found, used, value) for used, found in self._used(value, code))
                 elif getattr(value, "__wrapped__", None) is not None:
-                    stack.append((value.__wrapped__, name, user))
+                    stack.append((vars(value)["__wrapped__"], name, user))
                     self._package(value.__module__, code)
                 else:
                     self._package(value.__module__, code)
@@ -135,7 +135,7 @@ class CodeReader:
         self._package(kind.__module__, code)
         text = repr(value)
         place = Place(user.__code__.co_filename, user.__code__.co_firstlineno) if user else None
-        if " at 0x" in text or kind.__repr__ is object.__repr__:
+        if " at 0x" in text or "__repr__" not in {name for base in kind.__mro__[:-1] for name in vars(base)}:
             code.warnings.append(
                 f"{place}: {name!r} is {kind.__qualname__}, whose contents cannot be followed; "
                 "a change of it alone will not run the step again"

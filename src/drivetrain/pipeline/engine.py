@@ -199,7 +199,9 @@ class Execution:
         return step
 
     def _why_now(self, part: Part, made_of: Mapping[str, str]) -> str:
-        earlier = self.store.ledger.find(StepRun, {"step": part.name, "state": "finished"}, order="-started_at", limit=1)
+        earlier = self.store.ledger.find(
+            StepRun, {"step": part.name, "state": "finished"}, order="-started_at", limit=1
+        )
         if not earlier:
             return "first time"
         found = changes(earlier[0].ingredients, made_of)
@@ -265,9 +267,7 @@ class Execution:
             shown.append(frame)
         ours = os.path.dirname(os.path.dirname(__file__))
         text = "".join(traceback.format_list([frame for frame in shown if not frame.filename.startswith(ours)]))
-        failed = StepFailed(
-            step=part.name, cause=f"{type(error).__name__}: {error}", traceback=text, place=place
-        )
+        failed = StepFailed(step=part.name, cause=f"{type(error).__name__}: {error}", traceback=text, place=place)
         failed.__cause__ = error
         return failed
 

@@ -31,7 +31,7 @@ class OriginReader:
         if any((folder / ".git").exists() for folder in (root, *root.parents)):
             script = "git rev-parse HEAD && git diff HEAD -- ."
             self._git = subprocess.Popen(
-                ["sh", "-c", script], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                ["/bin/sh", "-c", script], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )
 
     def result(self) -> Origin:

@@ -83,5 +83,8 @@ def _fitted(full: str, value: Any, default: Any, part: Part) -> Any:
         return msgspec.convert(value, type(default))
     except msgspec.ValidationError as error:
         raise BadSetting(
-            setting=full, found=repr(value), right=f"its default {default!r} is {type(default).__name__}", place=part.place
+            setting=full,
+            found=repr(value),
+            right=f"its default {default!r} is {type(default).__name__}",
+            place=part.place,
         ) from error

@@ -74,7 +74,9 @@ def explain_all(plan: Plan, *, store: Store, root: Path, until: str = "") -> dic
         found = changes(last.ingredients, made_of) if last else ["it has never finished"]
         diffs = _diffs(store, last, made_of, sources) if last else []
         if not part.CACHED:
-            verdict = Verdict(step=name, verdict="always", reasons=[f"a {part.ROLE} decides anew in every run"], last=last)
+            verdict = Verdict(
+                step=name, verdict="always", reasons=[f"a {part.ROLE} decides anew in every run"], last=last
+            )
         elif not anew and (known := _finished(store, key_of(made_of))) is not None:
             gone = [output for output, kept in known.outputs.items() if not store.artifacts.has(kept.digest)]
             if gone:
@@ -114,7 +116,12 @@ def _diffs(store: Store, last: StepRun, made_of: dict[str, str], sources: dict[s
         if old is not None:
             label = name.removeprefix("code.")
             lines = unified_diff(
-                old.text.splitlines(), sources[digest].splitlines(), f"{label} as it ran", f"{label} now", lineterm="", n=1
+                old.text.splitlines(),
+                sources[digest].splitlines(),
+                f"{label} as it ran",
+                f"{label} now",
+                lineterm="",
+                n=1,
             )
             shown.append("\n".join(lines))
     return shown

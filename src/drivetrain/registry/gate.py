@@ -82,7 +82,9 @@ class Gate(Part, frozen=True, eq=False):
         with ledger.transaction():
             decision = self._decide(job, candidate, champion, judgements, passed)
             ledger.write(decision)
-        return {self.name: Output(msgspec.to_builtins(decision), {"outcome": decision.outcome, "version": candidate.id})}
+        return {
+            self.name: Output(msgspec.to_builtins(decision), {"outcome": decision.outcome, "version": candidate.id})
+        }
 
     def _figures_of(self, champion: Version | None, candidate: Version, job: Job) -> dict[str, float]:
         """Return the champion's metrics by full name, for each evaluation that a condition compares it by."""
@@ -134,17 +136,21 @@ class Gate(Part, frozen=True, eq=False):
             )
         if outcome == "promoted":
             point_alias(
-                ledger, candidate.model, CHAMPION, candidate.id, reason=f"it passed the gate {self.name}", actor=self.name
+                ledger,
+                candidate.model,
+                CHAMPION,
+                candidate.id,
+                reason=f"it passed the gate {self.name}",
+                actor=self.name,
             )
         elif outcome == "canary":
-            assert canary is not None and champion is not None
+            assert canary is not None
+            assert champion is not None
             _begin_canary(ledger, canary[0].name, canary[1].share, champion=champion, challenger=candidate)
         return decision
 
 
-def _judge(
-    condition: Condition, candidate: Version, champion: Version | None, figures: dict[str, float]
-) -> Judgement:
+def _judge(condition: Condition, candidate: Version, champion: Version | None, figures: dict[str, float]) -> Judgement:
     found = candidate.metrics.get(condition.name)
     text = str(condition)
     if found is None:
@@ -208,9 +214,16 @@ def _metrics(gate: Gate, job: Job) -> dict[str, float]:
 def _spoken(judgements: list[Judgement]) -> str:
     if not judgements:
         return "it asks for nothing."
-    return "; ".join(
-        f"{judgement.condition} {'holds' if judgement.holds else 'does not hold'}"
-        + (f" ({judgement.found:.4g}" + (f" against {judgement.limit:.4g})" if judgement.limit is not None else ")")
-           if judgement.found is not None else f" ({judgement.note})")
-        for judgement in judgements
-    ) + "."
+    return (
+        "; ".join(
+            f"{judgement.condition} {'holds' if judgement.holds else 'does not hold'}"
+            + (
+                f" ({judgement.found:.4g}"
+                + (f" against {judgement.limit:.4g})" if judgement.limit is not None else ")")
+                if judgement.found is not None
+                else f" ({judgement.note})"
+            )
+            for judgement in judgements
+        )
+        + "."
+    )

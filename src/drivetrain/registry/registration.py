@@ -59,7 +59,11 @@ def register(model: Model, job: Job, *, metrics: Mapping[str, float]) -> Version
         )
         ledger.write(version)
         record_event(
-            ledger, "version.registered", subject=version.id, message=f"{version.id} was trained", evidence=dict(metrics)
+            ledger,
+            "version.registered",
+            subject=version.id,
+            message=f"{version.id} was trained",
+            evidence=dict(metrics),
         )
     return version
 

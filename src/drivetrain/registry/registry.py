@@ -28,7 +28,9 @@ def version(ledger: Ledger, name: str) -> Version:
     if found is None and which and not which.isdigit():
         found = pointed_at(ledger, model, which)
     if found is None:
-        raise NotFound(kind="version", name=name, known=[known.id for known in ledger.find(Version, order="-created_at")])
+        raise NotFound(
+            kind="version", name=name, known=[known.id for known in ledger.find(Version, order="-created_at")]
+        )
     return found
 
 

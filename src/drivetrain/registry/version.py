@@ -48,7 +48,7 @@ class Version(Record, frozen=True, kw_only=True):
 
 
 class AliasChange(Record, frozen=True, kw_only=True):
-    """An alias was pointed at a version. The newest change says where it points; the earlier ones, what was live when."""
+    """An alias was pointed at a version: the newest change says where it points, older ones what was live when."""
 
     TABLE: ClassVar[str] = "alias_change"
     INDEXES: ClassVar[tuple[tuple[str, ...], ...]] = (("model", "alias"),)

@@ -151,9 +151,7 @@ class Step(FunctionPart, frozen=True, kw_only=True, eq=False):
     def shared_out(self, result: Any) -> dict[str, Output]:
         if not self.outputs_named:
             return super().shared_out(result)
-        values = (
-            [result.get(name, _EMPTY) for name in self.outputs_named] if isinstance(result, dict) else list(result)
-        )
+        values = [result.get(name, _EMPTY) for name in self.outputs_named] if isinstance(result, dict) else list(result)
         if len(values) != len(self.outputs_named) or any(value is _EMPTY for value in values):
             raise ValueError(
                 f"{self.name!r} declares the outputs {', '.join(self.outputs_named)} and must return all of them, "

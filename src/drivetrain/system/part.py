@@ -21,7 +21,7 @@ class Output(NamedTuple):
     """One thing that a part gave: its value, and what should be known of it without reading it."""
 
     value: Any
-    detail: dict[str, Any] = {}  # noqa: RUF012  # a named tuple's default is shared and never changed
+    detail: dict[str, Any] = {}  # a named tuple's default is shared and never changed
 
 
 class Job(Protocol):

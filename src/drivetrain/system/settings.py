@@ -56,12 +56,12 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def store_path(self) -> Path:
         """The folder of the store."""
-        return self.root / self.get("store.path")
+        return self.root / str(self.get("store.path"))
 
     @property
     def system_path(self) -> Path:
         """The file that declares the system."""
-        return self.root / self.get("system.file")
+        return self.root / str(self.get("system.file"))
 
 
 def find_project(start: Path | None = None, *, profile: str = "") -> Project:

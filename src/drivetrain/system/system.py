@@ -67,14 +67,12 @@ class System:
         return [
             part
             for part in self.parts.values()
-            if (part.ROLE == kind if isinstance(kind, str) else isinstance(part, kind))
+            if (kind == part.ROLE if isinstance(kind, str) else isinstance(part, kind))
         ]
 
     def edges(self) -> list[tuple[str, str]]:
         """Return each arrow of the graph once: from a part to one that takes or mentions it."""
-        arrows = [
-            (self.producers[need].name, part) for part, needs in self.needs.items() for need in needs.values()
-        ]
+        arrows = [(self.producers[need].name, part) for part, needs in self.needs.items() for need in needs.values()]
         arrows += [(other.name, part.name) for part in self.parts.values() for other in part.refers()]
         return list(dict.fromkeys(arrows))
 
