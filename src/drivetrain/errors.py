@@ -212,7 +212,7 @@ class NoCodec(StoreError):
         super().__init__(
             f"{part!r} returns {type_name}, which no safe codec can keep",
             remedy="return a frame, array, dict, dataclass, text, bytes or a supported model; or set "
-            '`allow_pickle = true` under [store] in drivetrain.toml, knowing that a pickle can run any code when read',
+            "`allow_pickle = true` under [store] in drivetrain.toml, knowing that a pickle can run any code when read",
             place=place,
         )
         self.type_name, self.part = type_name, part
@@ -222,9 +222,7 @@ class NoCodec(StoreError):
 class Unkeepable(StoreError):
     """A value holds something that its form on disk cannot hold; `where` is the way to it."""
 
-    def __init__(
-        self, *, found: str, right: str, where: str = "", part: str = "", place: Place | None = None
-    ) -> None:
+    def __init__(self, *, found: str, right: str, where: str = "", part: str = "", place: Place | None = None) -> None:
         what = f"what {part!r} returns" if part else "the value"
         super().__init__(f"{what} cannot be kept: {f'{where} is ' if where else ''}{found}", remedy=right, place=place)
         self.found, self.right, self.where, self.part = found, right, where, part

@@ -124,7 +124,8 @@ def test_a_sort_is_mended_by_the_key_and_found_out_without(tmp_path: Path) -> No
 
     @dataset(label="late")
     def flights_without() -> pl.DataFrame:
-        return flights().drop("id").sort("at")
+        table: pl.DataFrame = flights()
+        return table.drop("id").sort("at")
 
     def unkeyed(flights_without: pl.LazyFrame) -> pl.LazyFrame:
         return flights_without.sort("at").select("miles")
@@ -237,21 +238,21 @@ def test_one_key_may_be_asked_about_twice_at_once(served: Features) -> None:
     assert compute(served, rows, {})["miles"].to_list() == [6.0, 2.0, 4.0, 10.0]
 
 
-def test_settings_of_training_are_those_of_the_server(served: Features, tmp_path: Path) -> None:
+def test_the_server_can_use_the_settings_of_training(served: Features, tmp_path: Path) -> None:
     rows = pl.DataFrame({"id": ["a"], "miles": [3.0]})
     work = Work(tmp_path, flights, served)
-    work.until("departure", scale=10.0)
 
-    settings = work.artifact("departure").detail["settings"]
+    trained = work.until("departure", scale=10.0)
 
-    assert settings == {"scale": 10.0}
-    assert compute(served, rows, {}, settings=settings).item() == 30.0
+    assert trained["miles"].max() == 10.0 * flights()["miles"].max()
+    assert compute(served, rows, {}, settings={"scale": 10.0}).item() == 30.0
 
 
 def test_categories_come_as_text_in_requests(tmp_path: Path) -> None:
     @dataset(key="id", label="late")
     def categorised() -> pl.DataFrame:
-        return flights().cast({"origin": pl.Categorical})
+        table: pl.DataFrame = flights()
+        return table.cast({"origin": pl.Categorical})
 
     def physical(categorised: pl.LazyFrame) -> pl.LazyFrame:
         return categorised.select("id", origin=pl.col("origin").to_physical())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ class Work:
         self.run = "run-1"
         self.store = Store.open(folder / "store")
         self.system = System("tested", *parts)
-        self.settings: dict[str, Any] = {}
+        self.settings: Mapping[str, Any] = {}
+        self.root = folder
         self.artifacts: dict[str, Artifact] = {}
         self.points: dict[str, float] = {}
 
@@ -27,6 +29,12 @@ class Work:
 
     def value(self, name: str, form: Any = None) -> Any:
         return self.store.value(self.artifacts[name], form)
+
+    def key(self, name: str) -> str:
+        return name
+
+    def settings_of(self, name: str) -> Mapping[str, Any]:
+        return self.system.parts[name].settings()
 
     def log(self, name: str, value: float, step: int = 0) -> None:
         self.points[name] = value

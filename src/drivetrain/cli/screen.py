@@ -78,7 +78,11 @@ class Screen:
     def error(self, error: DrivetrainError) -> None:
         """Say what went wrong and what would be right."""
         if self.is_json:
-            body: dict[str, str | None] = {"error": type(error).__name__, "message": error.message, "remedy": error.remedy}
+            body: dict[str, str | None] = {
+                "error": type(error).__name__,
+                "message": error.message,
+                "remedy": error.remedy,
+            }
             body["place"] = str(error.place) if error.place else None
             print(msgspec.json.encode(body).decode(), file=sys.stderr)
             return

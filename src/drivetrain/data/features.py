@@ -14,7 +14,7 @@ from drivetrain.system.function import FunctionPart
 from drivetrain.system.part import Job, Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import polars as pl
 
@@ -76,14 +76,48 @@ class Features(FunctionPart, frozen=True, kw_only=True, eq=False):
         columns = [msgspec.convert(column, Column) for column in job.artifact(entity).detail["columns"]]
         detail = {
             "roles": msgspec.to_builtins(roles),
-            "request": msgspec.to_builtins([column for column in columns if column.name not in roles.hidden]),
+            "request": msgspec.to_builtins(self._request(columns, rows.head(1), features.columns, side, job.settings)),
             "columns": msgspec.to_builtins(columns_of(features)),
             "features": self.name,
             "dataset": entity,
             "side": list(side),
-            "settings": dict(job.settings),
         }
         return {self.name: Output(kept, detail)}
+
+    def _request(
+        self,
+        columns: Sequence[Column],
+        row: pl.DataFrame,
+        names: Sequence[str],
+        side: Mapping[str, Any],
+        settings: Mapping[str, Any],
+    ) -> list[Column]:
+        """Return the columns that a client sends; those that the function can do without may be left out."""
+        assert self.entity is not None
+        roles = self.entity.roles
+        return [
+            column
+            if column.nullable
+            or column.name in (roles.key, roles.time)
+            or self._uses(column, row, names, side, settings)
+            else msgspec.structs.replace(column, nullable=True)
+            for column in columns
+            if column.name not in roles.hidden
+        ]
+
+    def _uses(
+        self,
+        column: Column,
+        row: pl.DataFrame,
+        names: Sequence[str],
+        side: Mapping[str, Any],
+        settings: Mapping[str, Any],
+    ) -> bool:
+        try:
+            found = compute(self, row.drop(column.name), side, settings=settings)
+        except Exception:  # whatever the user's function raises without the column says that it uses it
+            return True
+        return found.columns != list(names)
 
 
 def features(function: Callable[..., Any], /) -> Features:

@@ -307,8 +307,9 @@ class Task:
 
     def value(self, name: str, form: Any = None) -> Any:
         """Return the value of an output, in the annotated form."""
-        artifact = self.artifact(self.system.needs[self._step.step].get(name, name))
-        held = self._execution.held.get(name)
+        output = self.system.needs[self._step.step].get(name, name)
+        artifact = self.artifact(output)
+        held = self._execution.held.get(output)
         if held is not None and (form is None or form is Any or (isinstance(form, type) and isinstance(held, form))):
             return held
         return self.store.value(artifact, form)

@@ -55,7 +55,6 @@ class Model(FunctionPart, frozen=True, kw_only=True, eq=False):
             "signature": msgspec.to_builtins(signature),
             "training": training,
             "reference": job.store.keep_json(reference),
-            "features_settings": detail.get("settings", {}),
         }
         return {self.name: Output(model, told | {name: detail[name] for name in ("features", "dataset", "side")})}
 

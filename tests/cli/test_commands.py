@@ -1,0 +1,67 @@
+"""The commands as a user types them: in a new project, from `init` to `rollback`."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from drivetrain.cli import COMMANDS
+from tests.project import Project
+
+pytest.importorskip("sklearn")
+pytest.importorskip("skops")
+
+
+def test_a_new_project_runs_and_every_command_has_json(project: Project) -> None:
+    project.command("init", ".")
+    ran = project.json("run")
+    assert ran["run"]["state"] == "finished"
+    assert {step["state"] for step in project.json("run")["steps"] if step["role"] != "gate"} == {"cached"}
+    models = project.json("models")
+    assert models["champions"] == {"malignancy": "malignancy@1"}
+    project.json("run", "--set", "malignancy.regularisation=0.5")
+    chosen = {version["id"] for version in project.json("models")["versions"]}
+    assert chosen == {"malignancy@1", "malignancy@2"}
+    project.json("promote", "malignancy@1", "--reason", "to see")
+    project.json("promote", "malignancy@2")
+    assert project.json("rollback")["version"] == "malignancy@1"
+    assert project.json("show")["system"] == "system"
+    assert project.json("show", "latest")["run"]["state"] == "finished"
+    assert len(project.json("runs")) == 3
+    assert {found["verdict"] for found in project.json("why")} == {"hit", "always"}
+    assert project.json("why", "malignancy@1")["version"]["id"] == "malignancy@1"
+    assert not [item for item in project.json("doctor")["findings"] if item["state"] == "bad"]
+
+
+def test_init_overwrites_nothing(project: Project) -> None:
+    project.write("mine = 1\n")
+    told = project.command("init", ".", check=2).stderr
+    assert "already has system.py" in told
+    assert (project.root / "system.py").read_text() == "mine = 1\n"
+
+
+def test_an_unknown_command_names_the_nearest(project: Project) -> None:
+    assert "did you mean serve?" in project.command("sreve", check=2).stderr
+
+
+def test_an_error_in_json_is_json_on_standard_error(project: Project) -> None:
+    done = project.command("run", "--json", check=2)
+    body = msgspec.json.decode(done.stderr)
+    assert body["error"] == "NotFound"
+    assert "drivetrain init" in body["remedy"]
+    assert done.stdout == ""
+
+
+def test_a_pipe_that_closes_early_does_not_stop_the_run(project: Project) -> None:
+    import subprocess
+    import sys
+
+    steps = "".join(f"@dt.step\ndef s{i}() -> int:\n    return {i}\n\n\n" for i in range(30))
+    project.write("import drivetrain as dt\n\n\n" + steps)
+    subprocess.run(f"{sys.executable} -m drivetrain run | head -1", shell=True, cwd=project.root, check=True)
+    assert [found["run"]["state"] for found in project.json("runs")] == ["finished"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, project: Project) -> None:
+    assert "--json" in project.command(command, "--help").stdout

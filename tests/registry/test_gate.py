@@ -1,0 +1,181 @@
+"""Gates, versions and aliases, on a small real system that is run in this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drivetrain.errors import NotFound, Refused
+from drivetrain.pipeline.engine import execute
+from drivetrain.pipeline.plan import make_plan
+from drivetrain.registry.bundle import load
+from drivetrain.registry.registry import champion_of, point_alias, roll_back, version, versions
+from drivetrain.registry.rollout import Rollout
+from drivetrain.registry.version import Decision, Version
+from drivetrain.security.event import Event, broken_link
+from drivetrain.store.record import now
+from drivetrain.store.store import Store
+from drivetrain.system.load import load_system
+
+pytest.importorskip("sklearn")
+pytest.importorskip("skops")
+
+SYSTEM = """
+import polars as pl
+from sklearn.linear_model import LogisticRegression
+
+import drivetrain as dt
+
+
+@dt.dataset(key="id", label="large")
+def rows(noise: float = 0.0) -> pl.DataFrame:
+    x = pl.int_range(400, eager=True)
+    wave = (x * 37 % 100).cast(pl.Float64)
+    large = wave + noise * (x * 53 % 90) > 60
+    return pl.DataFrame({"id": x, "x": wave, "y": (x * 11 % 7).cast(pl.Float64), "spare": x % 3, "large": large})
+
+
+@dt.features
+def shape(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.select("id", scaled=pl.col("x") / 100, other="y")
+
+
+train, test = dt.split(shape, test=0.3)
+
+
+@dt.model
+def size(train: pl.DataFrame, strength: float = 1.0) -> LogisticRegression:
+    x, y = dt.xy(train)
+    return LogisticRegression(C=strength).fit(x, y)
+
+
+@dt.evaluation
+def quality(size: LogisticRegression, test: pl.DataFrame) -> dt.metrics.Binary:
+    return dt.metrics.binary(size, test)
+
+
+gate = dt.Gate(size, require=[quality.auc >= 0.8, quality.brier <= dt.champion])
+service = dt.Service(size, canary=None)
+"""
+
+
+class World:
+    """A project whose system is run again and again, with changes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.store = root, Store.open(root / ".drivetrain")
+        self.text = SYSTEM
+
+    def run(self, *, settings: dict[str, object] | None = None, **changes: str) -> Decision:
+        for old, new in changes.items():
+            self.text = self.text.replace(old, new)
+        path = self.root / "system.py"
+        path.write_text(self.text)
+        system = load_system(path)
+        execute(make_plan(system, settings=settings), store=self.store, root=self.root)
+        return self.store.ledger.find(Decision, order="-at", limit=1)[0]
+
+    def replace(self, old: str, new: str) -> None:
+        assert old in self.text
+        self.text = self.text.replace(old, new)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    yield World(tmp_path)
+    sys.path.remove(str(tmp_path))
+    sys.modules.pop("system", None)
+
+
+def test_the_first_version_that_passes_becomes_champion(world: World) -> None:
+    decision = world.run()
+    champion = champion_of(world.store.ledger, "size")
+    assert decision.outcome == "promoted"
+    assert champion is not None
+    assert champion.id == "size@1"
+    assert [column.name for column in champion.signature.request] == ["id", "x", "y", "spare"]
+    assert [column.name for column in champion.signature.request if column.nullable] == ["spare"]
+    assert [column.name for column in champion.signature.features] == ["scaled", "other"]
+    assert champion.metrics["quality.auc"] > 0.9
+
+
+def test_running_again_registers_nothing_new(world: World) -> None:
+    world.run()
+    decision = world.run()
+    assert decision.outcome == "unchanged"
+    assert len(versions(world.store.ledger, "size")) == 1
+
+
+def test_a_worse_version_is_refused_with_the_figures_of_both(world: World) -> None:
+    world.run()
+    decision = world.run(settings={"size.strength": 0.0001})
+    assert decision.outcome == "refused"
+    (judged,) = [judged for judged in decision.judgements if "champion" in judged.condition]
+    assert not judged.holds
+    assert judged.found is not None
+    assert judged.limit is not None
+    assert judged.found > judged.limit
+    champion = champion_of(world.store.ledger, "size")
+    assert champion is not None
+    assert champion.id == "size@1"
+
+
+def test_the_champion_is_judged_with_its_own_features(world: World) -> None:
+    world.run()
+    world.replace('other="y"', 'other="y", squared=(pl.col("x") / 100) ** 2')
+    decision = world.run()
+    (judged,) = [judged for judged in decision.judgements if "champion" in judged.condition]
+    first = version(world.store.ledger, "size@1")
+    assert judged.limit == pytest.approx(first.metrics["quality.brier"])
+    old = load(world.store, first.code)
+    assert "squared" not in Path(old.parts["shape"].place.file).read_text()
+
+
+def test_a_canary_is_begun_where_the_service_asks_for_one(world: World) -> None:
+    world.run()
+    world.replace("canary=None", "canary=dt.Canary(share=0.3)")
+    decision = world.run(settings={"size.strength": 5.0})
+    assert decision.outcome == "canary"
+    (rollout,) = world.store.ledger.find(Rollout)
+    assert (rollout.champion, rollout.challenger, rollout.share) == ("size@1", "size@2", 0.3)
+
+
+def test_an_unmeasured_metric_is_a_refusal_that_says_so(world: World) -> None:
+    world.replace("-> dt.metrics.Binary", "-> dict[str, float]")
+    world.replace("quality.auc >= 0.8", "quality.ouc >= 0.8")
+    decision = world.run()
+    assert decision.outcome == "refused"
+    assert "gave no such metric" in decision.judgements[0].note
+
+
+def test_promotion_and_rollback_are_recorded_with_who_and_why(world: World) -> None:
+    world.run()
+    world.run(settings={"size.strength": 5.0})
+    ledger = world.store.ledger
+    point_alias(ledger, "size", "champion", "size@1", reason="to be sure", actor="ada")
+    before = now()
+    point_alias(ledger, "size", "champion", "size@2", reason="it is better", actor="ada")
+    change = roll_back(ledger, "size", reason="it is not", actor="grace")
+    assert (change.version, change.previous, change.actor) == ("size@1", "size@2", "grace")
+    then = champion_of(ledger, "size", before)
+    assert then is not None
+    assert then.id == "size@1"
+    assert broken_link(ledger.find(Event, order="number")) is None
+
+
+def test_a_rollback_needs_an_earlier_champion(world: World) -> None:
+    world.run()
+    with pytest.raises(Refused, match="no earlier champion"):
+        roll_back(world.store.ledger, "size", reason="", actor="ada")
+    with pytest.raises(NotFound, match="size@7"):
+        version(world.store.ledger, "size@7")
+
+
+def test_a_version_answers_from_its_bundle_whatever_the_folder_holds(world: World) -> None:
+    world.run()
+    (world.root / "system.py").write_text("raise RuntimeError('rewritten')")
+    (found,) = world.store.ledger.find(Version)
+    assert "shape" in load(world.store, found.code).parts
