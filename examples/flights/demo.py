@@ -127,7 +127,7 @@ class Story:
             self.tell(now)
 
     def is_training(self) -> bool:
-        """Return whether a run is on its way: the clock of 2013 waits for it, as three weeks would not pass meanwhile."""
+        """Return whether a run is on its way: no three weeks pass while a model trains, so the clock waits."""
         ledger = self.store.ledger
         asked = ledger.find(Event, {"kind": "run.triggered"}, order="-number", limit=1)
         ended = ledger.find(Run, {"started_at >": asked[0].at, "state !=": "running"}, limit=1) if asked else [None]
@@ -222,7 +222,8 @@ def compare(story: Story, rows: pl.DataFrame, squared: pl.Expr) -> None:
     first = pl.read_parquet(scored).filter(pl.col("late").is_not_null())
     before, after = first.select(squared.mean()).item(), rows.select(squared.mean()).item()
     console.print(
-        f"Since the first retrained model went live on {story.promoted_on:%d %B}, the Brier score is [bold]{after:.4f}[/]; "
+        f"Since the first retrained model went live on {story.promoted_on:%d %B}, the Brier score is "
+        f"[bold]{after:.4f}[/]; "
         f"the model of January to March would have had [bold]{before:.4f}[/] on the same {rows.height:,} flights."
     )
 

@@ -232,7 +232,7 @@ class Unkeepable(StoreError):
 class WrongForm(StoreError):
     """An artifact is asked for as a type that its form on disk does not give."""
 
-    def __init__(self, *, format: str, wanted: str) -> None:
+    def __init__(self, *, format: str, wanted: str) -> None:  # noqa: A002  # the name that the field has in `Artifact`
         super().__init__(
             f"an artifact that is kept as {format} cannot be handed in as {wanted}",
             remedy="annotate the parameter with the type that the step before it returns",

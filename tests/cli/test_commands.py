@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from tests.project import Project
 
 from drivetrain.cli import COMMANDS
-from tests.project import Project
 
 pytest.importorskip("sklearn")
 pytest.importorskip("skops")

@@ -36,7 +36,7 @@ def test_the_next_time_is_the_first_that_fits(text: str, expected: str) -> None:
 @given(
     minute=some.integers(0, 59),
     hour=some.integers(0, 23),
-    start=some.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2090, 1, 1)),
+    start=some.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2090, 1, 1)),  # noqa: DTZ001
 )
 def test_a_daily_time_comes_within_a_day(minute: int, hour: int, start: datetime) -> None:
     moment = start.replace(tzinfo=UTC)

@@ -79,7 +79,8 @@ def test_a_run_records_where_it_came_from(project: Project) -> None:
 def test_figures_that_a_step_logs_are_kept_also_when_it_fails(project: Project) -> None:
     project.write(
         HEAD
-        + "@dt.step\ndef fit() -> int:\n    for epoch in range(3):\n        dt.log('loss', 1 / (epoch + 1), step=epoch)\n"
+        + "@dt.step\ndef fit() -> int:\n    for epoch in range(3):\n"
+        + "        dt.log('loss', 1 / (epoch + 1), step=epoch)\n"
         "    raise RuntimeError('out of luck')\n"
     )
     project.command("run", check=1)

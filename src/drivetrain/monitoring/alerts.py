@@ -126,7 +126,25 @@ def update(ledger: Ledger, monitor: Monitor, version: Version, windows: Sequence
 def close_all(ledger: Ledger, version: str, reason: str) -> None:
     """Clear every alert of a version: it is no longer the one that answers."""
     for alert in ledger.find(Alert, {"version": version, "cleared_at": None}):
+        _close(ledger, alert, reason)
+
+
+def close_others(ledger: Ledger, monitor: Monitor, champion: str) -> None:
+    """Clear a monitor's alerts of all versions but the one that answers."""
+    for alert in ledger.find(Alert, {"monitor": monitor.name, "version !=": champion, "cleared_at": None}):
+        _close(ledger, alert, f"{champion} took its place")
+
+
+def _close(ledger: Ledger, alert: Alert, reason: str) -> None:
+    with ledger.transaction():
         ledger.write(msgspec.structs.replace(alert, cleared_at=now(), message=f"{alert.message} ({reason})"))
+        record_event(
+            ledger,
+            f"{alert.rule}.cleared",
+            subject=alert.version,
+            message=f"{alert.version}: the {alert.rule.replace('_', ' ')} alert is over: {reason}",
+            actor=alert.monitor,
+        )
 
 
 def _raise(ledger: Ledger, rule: Rule, monitor: Monitor, version: Version, window: Window, finding: Finding) -> Alert:

@@ -1,8 +1,8 @@
 """The judge of a canary: is the challenger better or worse than the champion, and is there enough to say so?
 
 Each entity is sent to one arm by a hash of its key, so the two arms are a randomised experiment, and the difference of
-their mean losses is what the challenger would change. It is looked at again and again, as labels arrive. A usual
-test at 5 % that is repeated every second calls nearly every equal challenger worse in the end, so the bounds are those of a
+their mean losses is what the challenger would change. It is looked at again and again, as labels arrive. A usual test
+at 5 % that is repeated every second calls nearly every equal challenger worse in the end, so the bounds are those of a
 confidence sequence: with the given probability they hold at all looks together.
 
 The sequence is the normal mixture of Robbins (1970) in its asymptotic form (Waudby-Smith, Arbour, Sinha, Kennedy and
@@ -30,8 +30,9 @@ FEWEST_LABELS = 20
 ROWS_FOR_GUARDS = 100
 # A feature that is missing in so much more of the live rows than of the training rows was not to be had in time.
 MISSING_MORE = 0.5
-# The share of answers that are no numbers from which on a challenger is taken away.
-BROKEN_SHARE = 0.01
+# So many requests must have failed, and this share of all, before a challenger is blamed for it.
+FEWEST_ERRORS = 5
+ERROR_SHARE = 0.01
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,13 +61,14 @@ def judge(
     confidence: float = 0.95,
     is_over: bool = False,
 ) -> Verdict:
-    """Return the verdict on a challenger from what is known by now; it may be asked at any time and any number of times.
+    """Return the verdict on a challenger from what is known by now; it may be asked any number of times.
 
     With `at_least` labels in each arm it is promoted once it is better, or not worse by more than `MARGIN` of the
     champion's loss; and rolled back once it is worse, each with `confidence` over all looks together. When the time of
     the canary `is_over`, one last look decides: rolled back if it is worse by a single test with the same
-    confidence, else promoted, since the gate has found it good and live labels say nothing against it. With too few labels
-    it is rolled back. An equal challenger is thus rolled back with a probability of at most `2 * (1 - confidence)`.
+    confidence, else promoted, since the gate has found it good and live labels say nothing against it. With too few
+    labels it is rolled back. An equal challenger is thus rolled back with a probability of at most
+    `2 * (1 - confidence)`.
 
     >>> old = Arm(version="m@1", labels=2000, mean=0.20, variance=0.04)
     >>> judge(old, Arm(version="m@2", labels=600, mean=0.12, variance=0.03), metric="brier").outcome
@@ -145,41 +147,44 @@ def half_width(variance: float, *, planned: float, error: float) -> float:
     return sqrt(variance * (1 + ratio) * log((1 + ratio) / (ratio * error**2)))
 
 
-def guard(
-    champion: str,
-    challenger: str,
+def guard_inputs(
     *,
     rows: int,
-    broken: int,
     missing: Mapping[str, float],
     missing_in_training: Mapping[str, float],
     missing_for_champion: Mapping[str, float],
 ) -> Verdict | None:
-    """Return that a challenger must go at once, where what it sees or says without any label shows so; else None.
+    """Return that a challenger must go, where a feature that it learned from is not there when it is asked; else None.
 
-    `broken` of its `rows` answers are no numbers; the shares of missing values are by feature: live, in its training rows,
-    and live in the rows of the champion, where that has the feature.
+    The shares of missing values are by feature: in its `rows` live ones, in its training rows, and in the live rows of
+    the champion, where that has the feature.
     """
     if rows < ROWS_FOR_GUARDS:
         return None
-    if broken / rows > BROKEN_SHARE:
-        reason = f"{broken:,} of its {rows:,} answers are no numbers"
-        return Verdict(outcome="rolled_back", reason=reason, evidence={"rows": rows, "broken": broken})
     for name, live in missing.items():
         trained = missing_in_training.get(name, 0.0)
         # A source that is down empties the column in both arms, and a rollback would mend nothing.
         if live - trained < MISSING_MORE or missing_for_champion.get(name, 0.0) > live - MISSING_MORE / 2:
             continue
         reason = (
-            f"the feature {name} is missing in {live:.0%} of {rows:,} live rows and in {trained:.1%} of the training rows: "
-            "it looks like a value that is known only later; if so, name its column under `later` of the dataset"
+            f"the feature {name} is missing in {live:.0%} of {rows:,} live rows and in {trained:.1%} of the training "
+            "rows: it looks like a value that is known only later; if so, name its column under `later` of the dataset"
         )
-        return Verdict(
-            outcome="rolled_back",
-            reason=reason,
-            evidence={"rows": rows, "missing_live": live, "missing_in_training": trained},
-        )
+        evidence = {"rows": rows, "missing_live": live, "missing_in_training": trained}
+        return Verdict(outcome="rolled_back", reason=reason, evidence=evidence)
     return None
+
+
+def guard_errors(*, requests: int, errors: int, requests_before: int, errors_before: int) -> Verdict | None:
+    """Return that a challenger must go, where the service fails far more often since it came; else None.
+
+    `before` are the figures of about as long a time without it.
+    """
+    now, before = errors / max(requests, 1), errors_before / max(requests_before, 1)
+    if errors < FEWEST_ERRORS or now < ERROR_SHARE or now < 3 * before:
+        return None
+    reason = f"{errors:,} of {requests:,} requests failed since it came ({now:.1%}), and {before:.1%} before"
+    return Verdict(outcome="rolled_back", reason=reason, evidence={"error_share": now, "error_share_before": before})
 
 
 def arm_of(version: str, losses: list[float]) -> Arm:

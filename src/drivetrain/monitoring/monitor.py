@@ -132,7 +132,7 @@ class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
         limit: Any = self.drift_limit
         if limit is None:
             return
-        if not isinstance(limit, Drift) or not (isinstance(limit.psi, (int, float)) and 0 < limit.psi < 100):
+        if not isinstance(limit, Drift) or not 0 < limit.psi < 100:
             raise self._bad("drift", limit, "a limit is above 0, usually 0.1 to 0.3; None switches the rule off")
         if not _is_count(limit.at_least):
             raise self._bad("drift", limit, "`at_least` must be a number of features, 1 or more")

@@ -103,7 +103,7 @@ class Supervisor:
         running.early_deaths = 0 if now - running.started_at > SETTLED_S else running.early_deaths + 1
         pause = min(FIRST_PAUSE_S * 2 ** max(running.early_deaths - 1, 0), LONGEST_PAUSE_S)
         running.process, running.start_at = None, now + pause
-        said = _last_line(self._log_of(running.child))
+        said = last_line(self._log_of(running.child))
         detail = f"{_spoken(code)}; again in {pause:g} s" + (f"; it said: {said}" if said else "")
         yield Change(name=running.child.name, state="died", pid=process.pid, detail=detail)
 
@@ -181,7 +181,8 @@ def _spoken(code: int) -> str:
         return f"ended by signal {-code}"
 
 
-def _last_line(path: Path) -> str:
+def last_line(path: Path) -> str:
+    """Return the last line of a log that is not blank, cut where it is very long."""
     with path.open("rb") as log:
         log.seek(max(0, path.stat().st_size - 4096))
         lines = log.read().decode(errors="replace").split("\n")

@@ -173,6 +173,11 @@ class Traffic:
         return self._newest[-1]
 
     @property
+    def last_end(self) -> datetime:
+        """The end of the last step that there are counts of."""
+        return self.start_of(max((step for _, step in self.buckets), default=-1) + 1)
+
+    @property
     def label_watermark(self) -> datetime | None:
         """The latest time of a row whose label has arrived; None where none has."""
         return self._newest_labelled[-1] if self._newest_labelled else None

@@ -48,7 +48,8 @@ class Trigger(Part, frozen=True, eq=False, metaclass=_Positional):
 
     The run is of the whole system, its gate included, with `settings` laid over the defaults. No other follows for the
     length `cooldown`, in the data's time, and none at all while a canary is undecided. By default this is the longest
-    window of the monitors that the trigger waits for.
+    window of the monitors that the trigger waits for. After a run whose model did not take over, it is a quarter of
+    that, and doubles with each such run.
     """
 
     ROLE: ClassVar[str] = "trigger"
