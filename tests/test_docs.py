@@ -200,3 +200,11 @@ def test_every_error_is_in_the_docs() -> None:
     missing = [name for name in names if not re.search(rf"\b{name}\b", text)]
 
     assert not missing, f"say in docs/errors.md what leads to these and what to do: {missing}"
+
+
+def test_the_reference_pages_are_what_the_code_gives() -> None:
+    from docs.generate import PAGES as GENERATED
+
+    for page, write in GENERATED.items():
+        found = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        assert found == write(), f"docs/{page} is behind the code: run `python docs/generate.py`"

@@ -141,6 +141,7 @@ def test_the_loop_closes(project: Project) -> None:
     assert champion == version(ledger, "sign@2")
     assert not ledger.find(Alert, {"cleared_at": None})
 
+    controller.retraining.stop()
     # A controller that starts anew knows all of this and does none of it again.
     events = len(ledger.find(Event))
     Controller(controller.project, controller.system, project.store()).tick()

@@ -83,7 +83,7 @@ def _show_lineage(found: Lineage, screen: Screen) -> None:
         )
         for title, values in (("request", answer.request), ("features", answer.features)):
             if values:
-                shown = ", ".join(f"{name}={value}" for name, value in values.items())
+                shown = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
                 screen.line(f"  {title:<9} {shown}")
     screen.line(f"version     {version.id}", style="bold")
     screen.line(f"            trained {ago(version.created_at)}, artifact {version.artifact.digest[:19]}…")
