@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.project import Project
 
 from drivetrain.monitoring.controller import Controller
 from drivetrain.monitoring.window import Alert, Window
@@ -17,7 +18,6 @@ from drivetrain.security.event import Event
 from drivetrain.serving.journal import Journal, Label, Line, Names, folder_of
 from drivetrain.system.load import load_system
 from drivetrain.system.settings import find_project
-from tests.project import Project
 
 pytest.importorskip("sklearn")
 pytest.importorskip("skops")

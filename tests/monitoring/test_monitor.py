@@ -1,4 +1,4 @@
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ def test_a_number_is_short_for_a_limit_of_drift() -> None:
 
 
 def test_rules_are_told_by_the_names_of_their_limits() -> None:
-    watch = Monitor(SERVICE, drift=0.3, quality=BRIER <= 1.25 * reference, name="watch")
+    watch = Monitor(SERVICE, drift=0.3, quality=1.25 * reference >= BRIER, name="watch")
 
     assert [str(rule) for rule in (watch.drift, watch.prediction_drift, watch.quality)] == [
         "watch.drift",
@@ -47,7 +47,7 @@ def test_a_window_slides_by_a_day_unless_it_is_shorter(window: str, every: str, 
         {"quality": 0.9},
         {"quality": []},
         {"quality": ["brier"]},
-        {"quality": BRIER < champion},
+        {"quality": champion > BRIER},
         {"settle": 0},
         {"min_rows": True},
     ],
@@ -76,7 +76,7 @@ def test_a_trigger_lays_the_present_into_its_settings() -> None:
     watch = Monitor(SERVICE, window="28d")
     trigger = Trigger(watch.drift, cron("0 3 * * 1"), settings={"flights.until": now, "late.depth": 3})
 
-    assert trigger.resolved(datetime(2013, 6, 27, 5, 30, 1, 5)) == {
+    assert trigger.resolved(datetime(2013, 6, 27, 5, 30, 1, 5, tzinfo=UTC)) == {
         "flights.until": "2013-06-27T05:30:01",
         "late.depth": 3,
     }

@@ -135,7 +135,10 @@ class World:
         return ids, predictions
 
     def feedback(self, ids: Sequence[str], labels: Sequence[bool]) -> None:
-        self._write("feedback", *(Label(0, bool(label), name) for name, label in zip(ids, labels, strict=True)))
+        self._write(
+            "feedback",
+            *(Label(int(now().timestamp() * 1e6), bool(label), name) for name, label in zip(ids, labels, strict=True)),
+        )
 
     def live_through(self, version: Version, days: Sequence[int], *, noise: float = 0.3, **options: Any) -> None:
         """Answer and label some days; `noise` is the share of labels that have nothing to do with the prediction."""

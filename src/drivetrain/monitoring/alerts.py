@@ -44,7 +44,7 @@ def judged(rule: Rule, monitor: Monitor, window: Window, version: Version) -> Fi
         text = f"the predictions moved: PSI {window.prediction_drift:.2f} (limit {limit.psi:g})"
         return Finding(window.prediction_drift > limit.psi, text, {"psi": window.prediction_drift})
     watched = {name: psi for name, psi in window.drift.items() if not limit.columns or name in limit.columns}
-    moved = {name: psi for name, psi in watched.items() if psi > limit.psi}
+    moved = {name: psi for name, psi in sorted(watched.items(), key=lambda item: -item[1]) if psi > limit.psi}
     named = ", ".join(f"{name} (PSI {psi:.2f})" for name, psi in list(moved.items())[:_NAMED])
     more = f" and {len(moved) - _NAMED} more" if len(moved) > _NAMED else ""
     text = f"{len(moved)} of {len(watched)} features moved beyond PSI {limit.psi:g}: {named}{more}"

@@ -48,8 +48,7 @@ def look(monitor: Monitor, traffic: Traffic, version: Version, end: datetime) ->
     reference = traffic.reference(version.id)
     if reference is not None:
         before = {name: profile.bins.counts for name, profile in reference.features.items()}
-        found = indexes(before, {name: counts.tolist() for name, counts in total.features.items()})
-        drift = dict(sorted(found.items(), key=lambda item: -item[1]))
+        drift = indexes(before, {name: counts.tolist() for name, counts in total.features.items()})
         if total.predictions is not None:
             both = {"": reference.prediction.bins.counts}
             prediction_drift = indexes(both, {"": total.predictions.tolist()})[""]
