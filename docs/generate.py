@@ -20,7 +20,7 @@ def commands() -> str:
     lines = [
         "# Commands",
         "",
-        "Every command takes `--json` (the result as JSON on standard output), `--debug` (the traceback of an error), "
+        "Every command takes `--json` (the result as JSON on standard output), `--debug` (an error's traceback), "
         "`--profile NAME` and `--help`. It ends with 0 when it is done, 1 when something failed, 2 when it was asked "
         "wrongly, and 130 after Ctrl-C. Results go to standard output, everything else to standard error; progress is "
         "shown on a terminal only.",
@@ -50,7 +50,7 @@ def settings() -> str:
         "# Settings",
         "",
         "A setting stands in `drivetrain.toml` as `key` under `[section]`; the environment goes before the file, and an "
-        "option of a command before both. `[profile.NAME.section]` lays other values over them, chosen by `--profile NAME` "
+        "option of a command before both. `[profile.NAME.section]` lays others over them, chosen by `--profile NAME` "
         "or `DRIVETRAIN_PROFILE`. `drivetrain doctor` shows what they are.",
         "",
         "| setting | default | environment | what it does |",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,3 +15,15 @@ from tests.project import Project
 def project(tmp_path: Path) -> Project:
     """Return an empty project in a folder of its own."""
     return Project(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """Forget the modules that a test loaded from a temporary folder: the next `system.py` is another one."""
+    path = list(sys.path)
+    yield
+    sys.path[:] = path
+    temporary = tempfile.gettempdir()
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(temporary):
+            del sys.modules[name]

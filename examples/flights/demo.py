@@ -19,7 +19,6 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import polars as pl
-import prepare
 from replay import Replay
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -67,7 +66,7 @@ def main() -> None:
     }
     began = time.perf_counter()
     if not (HERE / "data" / "flights.parquet").exists():
-        prepare.main([])
+        subprocess.run([sys.executable, "prepare.py"], check=True)
     shutil.rmtree(FOLDER, ignore_errors=True)
 
     chapter("1  Train", "January to March; the last three weeks are the test")

@@ -18,7 +18,8 @@ BRIER = Measure("quality", "brier")
 def controller_of(world: World, **options: Any) -> Controller:
     """Return a controller whose monitor looks at the last three days, every day."""
     service = service_of()
-    watch = Monitor(service, **({"window": "3d", "min_rows": 100, "settle": 2, "name": "watch"} | options))
+    given: dict[str, Any] = {"window": "3d", "min_rows": 100, "settle": 2, "name": "watch"} | options
+    watch = Monitor(service, **given)
     return Controller(Project(root=world.store.root, values={}), system_of(service, watch), world.store)
 
 

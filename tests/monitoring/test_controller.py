@@ -1,4 +1,4 @@
-"""The controller on a real project: the world moves, it retrains, judges the challenger on live labels, and promotes."""
+"""The controller on a real project: the world moves, it retrains, judges the challenger on live labels, promotes."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_labels_find_their_rows_however_late_they_come_and_the_last_one_counts(w
     traffic = traffic_of(world)
     ids, _ = world.answer(version, 0, 10)
     traffic.read()
-    assert traffic.label_watermark is None
+    before = traffic.label_watermark
 
     world.answer(version, 5, 10)
     world.feedback(ids, [True] * 10)
@@ -42,6 +42,7 @@ def test_labels_find_their_rows_however_late_they_come_and_the_last_one_counts(w
     labels = traffic.of(version.id, START, START + DAY)["label"].to_list()
     assert labels == ["false"] * 3 + ["true"] * 7
     assert traffic.touched == {(version.id, traffic.step_of(START))}
+    assert before is None
     assert traffic.label_watermark is not None
     assert traffic.label_watermark < START + DAY
 

@@ -128,9 +128,15 @@ class World:
         ids = self.names.take(count)
         predictions = self.random.random(count).tolist()
         line = Line(
-            int(now().timestamp() * 1e6), version.id, arm, ids, [row["ticket"] for row in rows], rows, predictions, None,
-            {"wind": table["wind"].to_list(), "heat": table["heat"].to_list()},
-        )  # fmt: skip
+            at=int(now().timestamp() * 1e6),
+            version=version.id,
+            arm=arm,
+            ids=ids,
+            keys=[row["ticket"] for row in rows],
+            requests=rows,
+            predictions=predictions,
+            features={"wind": table["wind"].to_list(), "heat": table["heat"].to_list()},
+        )
         self._write("predictions", line)
         return ids, predictions
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -84,10 +82,8 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    yield World(tmp_path)
-    sys.path.remove(str(tmp_path))
-    sys.modules.pop("system", None)
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
 
 
 def test_the_first_version_that_passes_becomes_champion(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
     from drivetrain.monitoring.controller import Controller
 
     opened = open_project(options)
+    if options.profile:
+        os.environ["DRIVETRAIN_PROFILE"] = options.profile  # for the runs that it starts
     controller = Controller(opened.project, opened.system, opened.store)
     if options.once:
         controller.tick()
