@@ -49,8 +49,8 @@ def settings() -> str:
     lines = [
         "# Settings",
         "",
-        "A setting stands in `drivetrain.toml` as `key` under `[section]`; the environment goes before the file, and an "
-        "option of a command before both. `[profile.NAME.section]` lays others over them, chosen by `--profile NAME` "
+        "A setting stands in `drivetrain.toml` as `key` under `[section]`; the environment goes before the file, and "
+        "an option of a command before both. `[profile.NAME.section]` lays others over them, chosen by `--profile NAME` "
         "or `DRIVETRAIN_PROFILE`. `drivetrain doctor` shows what they are.",
         "",
         "| setting | default | environment | what it does |",
@@ -68,8 +68,8 @@ def error_page() -> str:
     lines = [
         "# Errors",
         "",
-        "Each error says what was found and what would be right; the same facts are attributes. A command prints it and "
-        "ends with its exit code.",
+        "Each error says what was found and what would be right; the same facts are attributes. A command prints it "
+        "and ends with its exit code.",
         "",
         "| error | a kind of | exit code | when |",
         "|---|---|--:|---|",

@@ -19,8 +19,8 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
 
     Both arms are compared by `metric` over the predictions whose label has arrived. With `at_least` labels in each arm,
     the challenger is promoted when it is better, or surely not much worse, and rolled back when it is worse, each with
-    `confidence`. If `within` (such as `"14d"`, in the time of the data) has passed without either, it is promoted unless
-    a last test shows it worse: the gate has found it good, and live labels say nothing against it.
+    `confidence`. If `within` (such as `"14d"`, in the time of the data) has passed without either, it is promoted
+    unless a last test shows it worse: the gate has found it good, and live labels say nothing against it.
 
     >>> Canary(share=0.2).share
     0.2
