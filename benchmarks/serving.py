@@ -187,12 +187,7 @@ def rows(count: int = 5_000) -> pl.LazyFrame:
     return pl.LazyFrame(dict(zip(NAMES, x.T))).with_columns(id=pl.int_range(pl.len()), y=pl.Series(y))
 
 
-@dt.features
-def columns(rows: pl.LazyFrame) -> pl.LazyFrame:
-    return rows.select(NAMES)
-
-
-train, test = dt.split(columns, test=0.25)
+train, test = dt.split(rows, test=0.25)
 
 
 @dt.model

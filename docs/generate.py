@@ -50,7 +50,7 @@ def settings() -> str:
         "# Settings",
         "",
         "A setting stands in `drivetrain.toml` as `key` under `[section]`; the environment goes before the file, and "
-        "an option of a command before both. `[profile.NAME.section]` lays others over them, chosen by `--profile NAME` "
+        "an option of a command before both. `[profile.NAME.section]` lays others over them, by `--profile NAME` "
         "or `DRIVETRAIN_PROFILE`. `drivetrain doctor` shows what they are.",
         "",
         "| setting | default | environment | what it does |",
