@@ -33,8 +33,8 @@ from drivetrain.store.store import Store
 HERE = Path(__file__).parent
 FOLDER = ".demo"
 START, END = datetime(2013, 4, 1), datetime(2013, 10, 1)  # noqa: DTZ001  # New York wall time, as the data has it
-# A day of 2013 takes at least this long, so that the monitor, which looks four times a second, keeps step.
-DAY_S, CANARY_DAY_S = 0.1, 0.5
+# The pause after each day of 2013, so that the monitor, which looks four times a second, keeps step.
+DAY_S, CANARY_DAY_S = 0.03, 0.25
 SHOWN = {
     "drift.raised": ("yellow", "drift"),
     "quality.raised": ("yellow", "quality"),

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 import polars as pl
 
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+ASKED_AT, LEFT_AT = pl.col("scheduled").dt.offset_by("-1h"), pl.col("departed_at")
 # A connection that has lain idle for so long is opened anew.
 IDLE_S = 3.0
 OUTCOMES = ["departed_at", "arrival_delay_minutes", "air_time_minutes", "late"]
@@ -46,13 +47,15 @@ class Replay:
         """Live through the days from `start` to `end`; `each_day` is called at each midnight and may take its time."""
         day = start
         while day < end:
+            asked = between(self._flights, ASKED_AT, day, DAY)
+            left = between(self._flights, LEFT_AT, day, DAY)
             for hour in range(24):
-                self._hour(day + hour * HOUR)
-            day += timedelta(days=1)
+                self._hour(asked, left, day + hour * HOUR)
+            day += DAY
             each_day(day)
 
-    def _hour(self, hour: datetime) -> None:
-        asked = self._between(pl.col("scheduled") - HOUR, hour)
+    def _hour(self, asked: pl.DataFrame, left: pl.DataFrame, hour: datetime) -> None:
+        asked = between(asked, ASKED_AT, hour, HOUR)
         if asked.height:
             rows = asked.drop(OUTCOMES).to_dicts()
             answers = self._post("/predict", rows)["predictions"]
@@ -61,12 +64,9 @@ class Replay:
                 self.answered.append(
                     Answered(row["flight_id"], row["scheduled"], answer["prediction"], answer["version"])
                 )
-        left = self._between(pl.col("departed_at"), hour)
+        left = between(left, LEFT_AT, hour, HOUR)
         if left.height:
             self._post("/feedback", left.select(key="flight_id", label="late").to_dicts())
-
-    def _between(self, moment: pl.Expr, hour: datetime) -> pl.DataFrame:
-        return self._flights.filter(moment.is_between(hour, hour + HOUR, closed="left"))
 
     def _post(self, path: str, rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         data = msgspec.json.encode(rows)
@@ -81,3 +81,8 @@ class Replay:
             self.failed += 1
             raise RuntimeError(f"{path} answered {response.status}: {body[:500]!r}")
         return msgspec.json.decode(body, type=dict[str, Any])
+
+
+def between(flights: pl.DataFrame, moment: pl.Expr, start: datetime, length: timedelta) -> pl.DataFrame:
+    """Return the flights whose `moment` lies within a stretch of time."""
+    return flights.filter(moment.is_between(start, start + length, closed="left"))
