@@ -175,3 +175,28 @@ def test_a_version_answers_from_its_bundle_whatever_the_folder_holds(world: Worl
     (world.root / "system.py").write_text("raise RuntimeError('rewritten')")
     (found,) = world.store.ledger.find(Version)
     assert "shape" in load(world.store, found.code).parts
+
+
+def test_going_back_twice_does_not_go_forth_again(world: World) -> None:
+    world.run()
+    world.run(settings={"size.strength": 5.0})
+    ledger = world.store.ledger
+    point_alias(ledger, "size", "champion", "size@2", reason="", actor="ada")
+    assert roll_back(ledger, "size", reason="", actor="ada").version == "size@1"
+    with pytest.raises(Refused, match="no earlier champion"):
+        roll_back(ledger, "size", reason="", actor="ada")
+
+
+def test_a_model_that_cannot_answer_is_not_registered(world: World) -> None:
+    world.replace("import drivetrain as dt\n", "import drivetrain as dt\nfrom dataclasses import dataclass\n")
+    world.replace(
+        "@dt.model\n",
+        "@dataclass\nclass Half:\n    share: float\n\n    def predict_proba(self, x):\n"
+        "        import numpy as np\n        return np.full((len(x), 2), self.share)\n\n\n@dt.model\n",
+    )
+    world.replace("-> LogisticRegression", "-> Half")
+    world.replace("return LogisticRegression(C=strength).fit(x, y)", "return Half(0.5)")
+    world.replace("size: LogisticRegression", "size: Half")
+    with pytest.raises(Refused, match="cannot predict"):
+        world.run()
+    assert not versions(world.store.ledger, "size")

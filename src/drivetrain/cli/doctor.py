@@ -52,24 +52,26 @@ def execute(options: Namespace, screen: Screen) -> Any:
     findings += _store(project)
     for setting in ("serve.port", "console.port"):
         findings.append(_port(setting, project))
-    settings = {setting.name: {"value": project.get(setting.name), "help": setting.help} for setting in SETTINGS}
+    settings = {setting.name: {"value": _shown(setting.name, project), "help": setting.help} for setting in SETTINGS}
     return {"findings": findings, "settings": settings}
 
 
 def show(result: Any, screen: Screen) -> None:
     screen.table(("what", "state", "found"), [(item.what, item.state, item.found) for item in result["findings"]])
     screen.line()
-    hidden = {name for name in result["settings"] if name.endswith(".token")}
-    rows = [
-        (name, "(set)" if name in hidden and body["value"] else str(body["value"]), body["help"])
-        for name, body in result["settings"].items()
-    ]
+    rows = [(name, str(body["value"]), body["help"]) for name, body in result["settings"].items()]
     screen.table(("setting", "value", "what it does"), rows)
 
 
 def exit_code(result: Any) -> int:
     """Return 1 where something is bad."""
     return int(any(item.state == "bad" for item in result["findings"]))
+
+
+def _shown(name: str, project: Project) -> Any:
+    """Return a setting's value; of a token only whether there is one."""
+    value = project.get(name)
+    return "(set)" if name.endswith(".token") and value else value
 
 
 def _project(project: Project) -> list[Finding]:

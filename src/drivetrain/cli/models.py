@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import open_store
 from drivetrain.cli.screen import ago
-from drivetrain.errors import UsageError
+from drivetrain.errors import NotFound, UsageError
 from drivetrain.registry.registry import champion_of, versions
 from drivetrain.registry.rollout import Rollout
-from drivetrain.registry.version import AliasChange, Decision
+from drivetrain.registry.version import AliasChange, Decision, Judgement
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -28,6 +28,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
     ledger = store.ledger
     at = _moment(options.at) if options.at else None
     found = versions(ledger, options.model)
+    if options.model and not found:
+        raise NotFound(kind="model", name=options.model, known={known.model for known in versions(ledger)})
     champions = {model: champion_of(ledger, model, at) for model in {version.model for version in found}}
     return {
         "versions": found,
@@ -44,6 +46,8 @@ def show(result: Any, screen: Screen) -> None:
         screen.line("No model has been trained yet. Next: `drivetrain run`")
         return
     if result["at"]:
+        if not result["champions"]:
+            screen.line(f"At {result['at']:%Y-%m-%d %H:%M} no version was live yet")
         for model, champion in result["champions"].items():
             screen.line(f"At {result['at']:%Y-%m-%d %H:%M} {model} was answered by {champion}")
         return
@@ -67,8 +71,14 @@ def show(result: Any, screen: Screen) -> None:
 def _spoken(decision: Decision) -> str:
     failed = [judgement for judgement in decision.judgements if not judgement.holds]
     if failed:
-        return "; ".join(f"{judgement.condition} does not hold ({judgement.found})" for judgement in failed)
+        return "; ".join(f"{judgement.condition} does not hold ({_figures(judgement)})" for judgement in failed)
     return "; ".join(judgement.condition for judgement in decision.judgements) or "no condition"
+
+
+def _figures(judgement: Judgement) -> str:
+    if judgement.found is None:
+        return judgement.note
+    return f"{judgement.found:.4g}" + (f" against {judgement.limit:.4g}" if judgement.limit is not None else "")
 
 
 def _moment(text: str) -> datetime:

@@ -29,6 +29,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
     controller = Controller(opened.project, opened.system, opened.store)
     if options.once:
         controller.tick()
+        controller.retraining.wait()
+        controller.tick()
         return {"looked": "once"}
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -22,7 +22,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    from drivetrain.serving.server import serve
+    from drivetrain.serving.server import check_address, serve
 
     opened = open_project(options)
     service = chosen_service(opened.system, options.service)
@@ -30,6 +30,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
     host = options.host or project.get("serve.host")
     port = options.port or project.get("serve.port")
     workers = options.workers or project.get("serve.workers")
+    check_address(host, project.get("serve.token"))
     screen.note(
         f"{service.name} answers at http://{host}:{port}  (its page: http://{host}:{port}/docs; Ctrl-C ends it)"
     )

@@ -81,6 +81,11 @@ class Retraining:
                 self._start(self._record(trigger, reason))
                 return
 
+    def wait(self) -> None:
+        """Wait until the run that is on its way has ended."""
+        if self._process is not None:
+            self._process.wait()
+
     def stop(self) -> None:
         """End the run that is on its way; its finished steps are kept, and the next process takes it up."""
         if self._process is None:

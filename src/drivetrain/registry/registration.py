@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from drivetrain.errors import Refused
 from drivetrain.registry.bundle import pack
 from drivetrain.registry.version import Signature, Version
 from drivetrain.security.event import record_event
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from drivetrain.training.model import Model
 
 
+# Forms whose models are asked in another way.
+_WITHOUT_PREDICT = ("onnx", "torch")
+
+
 def register(model: Model, job: Job, *, metrics: Mapping[str, float]) -> Version:
     """Return the version of what a run trained: a new one, or the one there is already for the same keys."""
     ledger = job.store.ledger
@@ -34,7 +39,14 @@ def register(model: Model, job: Job, *, metrics: Mapping[str, float]) -> Version
     if known:
         return known[0]
     signature = msgspec.convert(detail["signature"], Signature)
-    artifact = _with_fast_build(artifact, signature, model, job)
+    value = job.value(model.name)
+    if artifact.format not in _WITHOUT_PREDICT and not hasattr(value, "predict"):
+        raise Refused(
+            f"the model {model.name!r} is kept as {artifact.format}, and what is read back of it cannot predict",
+            remedy="return an estimator of a library that is supported, or allow pickle: see store.allow_pickle",
+            place=model.place,
+        )
+    artifact = _with_fast_build(artifact, value, signature, job)
     code = pack(job.system, Path(job.root), job.store)
     with ledger.transaction():
         last = ledger.find(Version, {"model": model.name}, order="-number", limit=1)
@@ -68,10 +80,10 @@ def register(model: Model, job: Job, *, metrics: Mapping[str, float]) -> Version
     return version
 
 
-def _with_fast_build(artifact: Artifact, signature: Signature, model: Model, job: Job) -> Artifact:
+def _with_fast_build(artifact: Artifact, value: Any, signature: Signature, job: Job) -> Artifact:
     """Return the artifact with the digest of an ONNX build of it, where one gives the same answers on real rows."""
     sample = job.value(artifact.detail["training"]).select([column.name for column in signature.features]).head(5000)
-    built = fast_build(job.value(model.name), signature, sample)
+    built = fast_build(value, signature, sample)
     if built is None:
         return artifact
     fast = {name: getattr(built, name) for name in ("rows", "differing_rows", "largest_difference", "reason")}

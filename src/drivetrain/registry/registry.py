@@ -99,11 +99,14 @@ def roll_back(ledger: Ledger, model: str, *, reason: str, actor: str) -> AliasCh
         Refused: there was none before.
     """
     with ledger.transaction():
-        changes = ledger.find(AliasChange, {"model": model, "alias": CHAMPION}, order="-at", limit=1)
-        if not changes or not changes[0].previous:
+        # Walked in order, a rollback takes the newest champion off again: what is left below it was champion before.
+        line: list[str] = []
+        for change in ledger.find(AliasChange, {"model": model, "alias": CHAMPION}, order="at"):
+            if change.version in line:
+                del line[line.index(change.version) :]
+            line.append(change.version)
+        if len(line) < 2:
             raise Refused(
                 f"{model} has no earlier champion to go back to", remedy=f"`drivetrain promote {model}@N` points to any"
             )
-        return point_alias(
-            ledger, model, CHAMPION, changes[0].previous, reason=reason, actor=actor, kind="version.rolled_back"
-        )
+        return point_alias(ledger, model, CHAMPION, line[-2], reason=reason, actor=actor, kind="version.rolled_back")
