@@ -34,7 +34,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
     screen.note(
         f"{service.name} answers at http://{host}:{port}  (its page: http://{host}:{port}/docs; Ctrl-C ends it)"
     )
-    serve(project, opened.system, service, host=host, port=port, workers=workers)
+    serve(project, service, host=host, port=port, workers=workers)
 
 
 def show(result: Any, screen: Screen) -> None:

@@ -15,7 +15,6 @@ from drivetrain.serving.app import LOCAL_NAMES, App
 if TYPE_CHECKING:
     from drivetrain.serving.service import Service, Terms
     from drivetrain.system.settings import Project
-    from drivetrain.system.system import System
 
 # A worker is the unit of parallelism. Threads of a library's own wait for each other in a busy loop on a machine that
 # is shared: one row of boosted trees then took 476 ms instead of 1. What the environment sets already stays.
@@ -31,8 +30,7 @@ DRAIN_S = 10
 
 def serve(
     project: Project,
-    system: System,
-    service: Service | str = "",
+    service: Service,
     *,
     host: str | None = None,
     port: int | None = None,
@@ -44,38 +42,16 @@ def serve(
     What is not given comes from the project's settings. A worker that dies is replaced, and the others answer on.
 
     Raises:
-        NotFound: the system has no such service.
         Refused: the address is public, and there is no token.
         UsageError: the port is taken.
     """
-    chosen = service_of(system, service)
     host = project.get("serve.host") if host is None else host
     port = project.get("serve.port") if port is None else port
     token = project.get("serve.token") if token is None else token
     count = project.get("serve.workers") if workers is None else workers
     check_address(host, token)
     check_port(host, port)
-    _run(chosen.terms(), project.store_path, host=host, port=port, workers=count, token=token)
-
-
-def service_of(system: System, service: Service | str = "") -> Service:
-    """Return a service by its name, or the only one.
-
-    Raises:
-        NotFound: there is none, or several and no name was given.
-    """
-    from drivetrain.errors import NotFound
-
-    if not isinstance(service, str):
-        return service
-    services: list[Service] = system.of_role("service")
-    names = [each.name for each in services]
-    if not service and len(services) == 1:
-        return services[0]
-    if service in names:
-        return services[names.index(service)]
-    remedy = "" if services else f"declare one in {system.name}: `service = dt.Service(model)`"
-    raise NotFound(kind="service", name=service or "(none named)", known=names, remedy=remedy)
+    _run(service.terms(), project.store_path, host=host, port=port, workers=count, token=token)
 
 
 def is_loopback(host: str) -> bool:
