@@ -21,7 +21,13 @@
     │   └── UnsafePickle        a warning as well
     ├── StepFailed              a step of a run raised
     │   ├── CheckFailed
-    │   └── FeatureSkew
+    │   ├── FeatureSkew
+    │   ├── StepTimedOut        also a TimeoutError
+    │   ├── StepCrashed         its process ended in the middle
+    │   ├── StepOutOfMemory
+    │   └── LeaseLost           another runner has taken the step over
+    ├── TryAgain                a step raises it: what went wrong may be over in a moment
+    ├── GiveUp                  a step raises it: trying again cannot help
     └── RequestError            a request to a service cannot be answered as it stands
 
 A message says what was found and what would be right; the facts are attributes too. Each error is built from keyword
@@ -286,6 +292,59 @@ class FeatureSkew(StepFailed):
             "and keep the order of the rows or return the key column"
         )
         self.facts = {"step": step, "cause": cause, "place": place}
+
+
+class StepTimedOut(StepFailed, TimeoutError):
+    """A step took longer than it may, and was ended; `place` is the line that it was at."""
+
+    def __init__(self, *, step: str, timeout_s: float, traceback: str = "", place: Place | None = None) -> None:
+        super().__init__(step=step, cause=f"it took longer than {timeout_s:g} s", traceback=traceback, place=place)
+        self.remedy = "find out what it waits for, or raise `timeout_s` where it is declared"
+        self.timeout_s = timeout_s
+        self.facts = {"step": step, "timeout_s": timeout_s, "traceback": traceback, "place": place}
+
+
+class StepCrashed(StepFailed):
+    """The process of a step ended in the middle of it: a crash, `os._exit`, or a kill from outside."""
+
+    def __init__(self, *, step: str, ending: str, traceback: str = "", place: Place | None = None) -> None:
+        super().__init__(step=step, cause=f"its process {ending}", traceback=traceback, place=place)
+        self.ending = ending
+        self.facts = {"step": step, "ending": ending, "traceback": traceback, "place": place}
+
+
+class StepOutOfMemory(StepFailed):
+    """A step took more memory than it may, and was ended; `place` is the line that it was at."""
+
+    def __init__(
+        self, *, step: str, found_gib: float, memory_gib: float, traceback: str = "", place: Place | None = None
+    ) -> None:
+        cause = f"it took {found_gib:.2f} GiB of memory, and may take {memory_gib:g}"
+        super().__init__(step=step, cause=cause, traceback=traceback, place=place)
+        self.remedy = "read fewer rows at once (a LazyFrame, or `each=`), or raise `memory_gib` where it is declared"
+        self.found_gib, self.memory_gib = found_gib, memory_gib
+        self.facts = {
+            "step": step, "found_gib": found_gib, "memory_gib": memory_gib, "traceback": traceback, "place": place
+        }  # fmt: skip
+
+
+class LeaseLost(StepFailed):
+    """Another runner took a step over while this one was out of touch; its outcome counts, not this one's."""
+
+    def __init__(self, *, step: str, owner: str, place: Place | None = None) -> None:
+        cause = f"{owner or 'another run'} took it over while this run gave no sign of life"
+        super().__init__(step=step, cause=cause, place=place)
+        self.remedy = "run again: what the other one finished is taken as it is"
+        self.owner = owner
+        self.facts = {"step": step, "owner": owner, "place": place}
+
+
+class TryAgain(DrivetrainError):
+    """Raised by a step whose failure may be over in a moment; a step with `retry` is then tried again."""
+
+
+class GiveUp(DrivetrainError):
+    """Raised by a step whose failure no further try can mend, whatever its `retry` says."""
 
 
 class RequestError(DrivetrainError):

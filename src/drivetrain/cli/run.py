@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from drivetrain.cli.screen import Screen
     from drivetrain.pipeline.run import StepRun
 
-_SIGNS = {"finished": "✓", "cached": "·", "failed": "✗"}
+_SIGNS = {"finished": "✓", "cached": "·", "failed": "✗", "skipped": "-", "interrupted": "✗"}
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -38,20 +38,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
     for name in options.force:
         if name not in opened.system.parts:
             raise UnknownName(kind="part", name=name, known=list(opened.system.parts))
-    running: dict[str, None] = {}
-    done = 0
     with screen.busy("planning …") as status:
-
-        def observe(step: StepRun) -> None:
-            nonlocal done
-            if step.state == "running":
-                running[step.step] = None
-            else:
-                running.pop(step.step, None)
-                done += 1
-                screen.line(_line(step), style="dim" if step.state == "cached" else "")
-            status.update(f"{', '.join(running) or '…'}   {done} of {len(plan.steps)}")
-
         execution = Execution(
             plan,
             store=opened.store,
@@ -59,7 +46,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
             workers=options.workers or opened.project.get("run.workers"),
             reason=options.reason,
             force=frozenset(options.force),
-            observer=observe,
+            observer=_Progress(screen, status, planned=len(plan.steps)),
         )
         try:
             run = execution.execute()
@@ -69,6 +56,32 @@ def execute(options: Namespace, screen: Screen) -> Any:
     steps = list(execution.steps.values())
     opened.store.close()
     return {"run": run, "steps": steps}
+
+
+class _Progress:
+    """Shows steps as they end, and what they print."""
+
+    def __init__(self, screen: Screen, status: Any, *, planned: int) -> None:
+        self._screen, self._status, self._planned = screen, status, planned
+        self._running: dict[str, None] = {}
+        self._done = 0
+
+    def step(self, step: StepRun) -> None:
+        if step.state == "running":
+            self._running[step.step] = None
+            if step.tries > 1:
+                self._screen.line(f"↻ {step.step:<16} try {step.tries}: {step.error.splitlines()[0]}", style="yellow")
+        else:
+            self._running.pop(step.step, None)
+            if not step.parent:
+                self._done += 1
+                self._screen.line(_line(step), style="dim" if step.state in ("cached", "skipped") else "")
+        shown = list(self._running)
+        more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+        self._status.update(f"{', '.join(shown[:3]) or '…'}{more}   {self._done} of {self._planned}")
+
+    def said(self, step: str, line: str) -> None:
+        self._screen.line(f"  {step} │ {line}", style="dim")
 
 
 def show(result: Any, screen: Screen) -> None:

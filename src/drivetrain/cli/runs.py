@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import open_store
 from drivetrain.cli.screen import ago, duration
-from drivetrain.pipeline.engine import mark_interrupted
 from drivetrain.pipeline.run import Run, StepRun
+from drivetrain.pipeline.runner import mark_interrupted
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -21,7 +21,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def execute(options: Namespace, screen: Screen) -> Any:
     _, store = open_store(options)
-    mark_interrupted(store)
+    mark_interrupted(store.ledger)
     runs = store.ledger.find(Run, order="-started_at", limit=options.limit)
     return [{"run": run, "steps": store.ledger.find(StepRun, {"run": run.id})} for run in runs]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import msgspec
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from drivetrain.system.conduct import Options
     from drivetrain.system.part import Part
 
 
@@ -51,18 +52,26 @@ class Dataset(FunctionPart, frozen=True, kw_only=True, eq=False):
                 )
 
     def perform(self, job: Job) -> dict[str, Output]:
+        frame = as_frame(self.call(job), part=self.name, place=self.place)
+        return {self.name: Output(frame, self._examined(frame, job))}
+
+    def gathered(self, job: Job, name: str) -> dict[str, Any]:
+        import polars as pl
+
+        return self._examined(job.value(name, pl.DataFrame), job)
+
+    def _examined(self, frame: pl.DataFrame, job: Job) -> dict[str, Any]:
+        """Return what is known of the rows, which are checked first."""
         from drivetrain.data.profile import profile_table
 
-        frame = as_frame(self.call(job), part=self.name, place=self.place)
         self._check_roles(frame)
         warnings = run_checks(frame, self.checks, part=self.name, place=self.place)
-        profile = job.store.keep_json(profile_table(frame))
         detail = {
             "roles": msgspec.to_builtins(self.roles),
             "columns": msgspec.to_builtins(columns_of(frame)),
-            "profile": profile,
+            "profile": job.store.keep_json(profile_table(frame)),
         }
-        return {self.name: Output(frame, detail | ({"warnings": warnings} if warnings else {}))}
+        return detail | ({"warnings": warnings} if warnings else {})
 
     def _check_roles(self, frame: pl.DataFrame) -> None:
         roles = self.roles
@@ -91,6 +100,7 @@ def dataset(
     label: str | None = None,
     later: Sequence[str] = (),
     checks: Sequence[Check] = (),
+    **options: Unpack[Options],
 ) -> Callable[[Callable[..., Any]], Dataset]: ...
 def dataset(
     function: Callable[..., Any] | None = None,
@@ -101,11 +111,14 @@ def dataset(
     label: str | None = None,
     later: Sequence[str] = (),
     checks: Sequence[Check] = (),
+    **options: Unpack[Options],
 ) -> Any:
     """Declare a function that gives rows: a polars LazyFrame or DataFrame, a pandas DataFrame or a pyarrow Table.
 
     `key` identifies a row, `time` says when the question is asked, `label` is the answer, and `later` are columns that
-    are known only afterwards: neither they nor the label ever reach a features function.
+    are known only afterwards: neither they nor the label ever reach a features function. With
+    `each={"month": months}` the dataset is made of partitions, of which only new and changed ones are read. The other
+    options are those of `step`.
 
     >>> import polars as pl
     >>> @dataset(key="flight_id", label="late")
@@ -117,7 +130,7 @@ def dataset(
     if isinstance(later, str):
         later = (later,)
     roles = Roles(key=key, time=time, label=label, later=tuple(later))
-    declared = {"roles": roles, "checks": tuple(checks)}
+    declared: dict[str, Any] = {"roles": roles, "checks": tuple(checks), "options": options}
     if function is not None:
         return Dataset.of(function, **declared)
     return lambda function: Dataset.of(function, **declared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import msgspec
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from drivetrain.system.conduct import Options
     from drivetrain.system.part import Part
 
 
@@ -120,12 +121,16 @@ class Features(FunctionPart, frozen=True, kw_only=True, eq=False):
         return found.columns != list(names)
 
 
-def features(function: Callable[..., Any], /) -> Features:
+@overload
+def features(function: Callable[..., Any], /) -> Features: ...
+@overload
+def features(**options: Unpack[Options]) -> Callable[[Callable[..., Any]], Features]: ...
+def features(function: Callable[..., Any] | None = None, /, **options: Unpack[Options]) -> Any:
     """Declare a function from rows to model inputs, the very same in training and on the server.
 
     Exactly one of its inputs is a dataset with a label. If that dataset has a key, the function returns the key column
     beside the features and may change the order of the rows; otherwise it keeps their order. Key and time are not
-    features: a column of their name is set aside.
+    features: a column of their name is set aside. `options` are those of `step`.
 
     >>> import polars as pl
     >>> @features
@@ -134,7 +139,9 @@ def features(function: Callable[..., Any], /) -> Features:
     >>> departure(pl.DataFrame({"flight_id": [1], "miles": [2_475]})).row(0)
     (1, True)
     """
-    return Features.of(function)
+    if function is not None:
+        return Features.of(function)
+    return lambda function: Features.of(function, options=options)
 
 
 def compute(

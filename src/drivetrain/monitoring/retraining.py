@@ -11,8 +11,8 @@ import msgspec
 
 from drivetrain.monitoring.supervisor import end_with_parent, last_line
 from drivetrain.monitoring.window import Alert
-from drivetrain.pipeline.engine import mark_interrupted
 from drivetrain.pipeline.run import Run
+from drivetrain.pipeline.runner import mark_interrupted
 from drivetrain.registry.registry import champion_of
 from drivetrain.registry.rollout import Rollout
 from drivetrain.security.event import Event, record_event
@@ -67,7 +67,7 @@ class Retraining:
                 self._tell_failure(code)
             self._process = None
         ledger = self._store.ledger
-        mark_interrupted(self._store)
+        mark_interrupted(self._store.ledger)
         is_trying = bool(ledger.find(Rollout, {"state": "canary"}, limit=1))
         if is_trying or ledger.find(Run, {"state": "running"}, limit=1):
             return

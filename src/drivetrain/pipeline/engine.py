@@ -4,38 +4,53 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-import traceback
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
-from drivetrain.errors import DrivetrainError, NotFound, Place, StepFailed, StoreError
+from drivetrain.errors import CorruptArtifact, DrivetrainError, LeaseLost, StoreError
+from drivetrain.pipeline.attempt import Attempts
+from drivetrain.pipeline.budget import Budget, Share
+from drivetrain.pipeline.claim import claim, commit, finished, is_whole, last_finished
 from drivetrain.pipeline.code import CodeReader
+from drivetrain.pipeline.failure import account, failure_of
+from drivetrain.pipeline.handover import Handover
 from drivetrain.pipeline.key import changes, ingredients_of, key_of
-from drivetrain.pipeline.log import CURRENT
-from drivetrain.pipeline.memory import PeakMemory
+from drivetrain.pipeline.node import Node, inputs_of, items_of
 from drivetrain.pipeline.origin import OriginReader
-from drivetrain.pipeline.run import Metric, Run, StepRun
-from drivetrain.pipeline.source import Source
+from drivetrain.pipeline.run import Run, StepRun, StepState
+from drivetrain.pipeline.runner import Heart, mark_interrupted
+from drivetrain.pipeline.schedule import Schedule
+from drivetrain.pipeline.steplog import captured
+from drivetrain.pipeline.task import Order, Outcome
 from drivetrain.security.event import record_event
+from drivetrain.store.collection import FORMAT
 from drivetrain.store.record import new_id, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from drivetrain.pipeline.plan import Plan
     from drivetrain.store.artifact import Artifact
     from drivetrain.store.store import Store
-    from drivetrain.system.part import Output, Part
+    from drivetrain.system.part import Part
 
-    Observer = Callable[[StepRun], None]
+# How often a step that another runner is at is looked for.
+LOOK_S = 0.05
 
-# How often the points of a running step's curves are written, so that they can be watched.
-FLUSH_S = 1.0
-_SHARED_TYPES = (int, float, str, bytes, bool, type(None))
+
+class Observer(Protocol):
+    """Whoever wants to see a run as it goes; the calls come from several threads."""
+
+    def step(self, step: StepRun) -> None:
+        """Hear that a step has another state now."""
+        ...
+
+    def said(self, step: str, line: str) -> None:
+        """Hear a line that a step has printed."""
+        ...
 
 
 class Execution:
@@ -51,17 +66,15 @@ class Execution:
         reason: str = "by hand",
         force: frozenset[str] = frozenset(),
         observer: Observer | None = None,
+        budget: Budget | None = None,
     ) -> None:
-        self.plan, self.store, self.root = plan, store, root
-        self.system = plan.system
-        self.workers = workers or os.cpu_count() or 1
-        self.force, self.observer = force, observer or (lambda step: None)
+        self.plan, self.store, self.root, self.system = plan, store, root, plan.system
+        self.force, self.observer = force, observer
+        self.budget = budget or Budget(cpu=workers or os.cpu_count() or 1)
         self.code = CodeReader(root)
         self.warnings: dict[str, None] = {}
         self.artifacts: dict[str, Artifact] = {}
         self.keys: dict[str, str] = {}
-        # Values that cannot be changed in place are handed on as they are; the others are read anew for each step.
-        self.held: dict[str, Any] = {}
         self.steps: dict[str, StepRun] = {}
         self.run = Run(
             id=new_id("run"),
@@ -72,7 +85,28 @@ class Execution:
             settings={name: values for name, values in plan.settings.items() if values and name in plan.steps},
             pid=os.getpid(),
         )
-        self._pending_cached: list[StepRun] = []
+        # Values that cannot be changed in place are handed on as they are, until their last taker has had them.
+        self._held: dict[str, Any] = {}
+        self._takers_left: dict[str, int] = {}
+        for name in plan.steps:
+            for need in self.system.needs[name].values():
+                self._takers_left[need] = self._takers_left.get(need, 0) + 1
+        self._schedule = Schedule(plan, self.budget)
+        self._attempts = Attempts(
+            system=self.system,
+            store=store,
+            root=root,
+            run=self.run.id,
+            held=self._held,
+            handover=Handover(store.root / "handover" / self.run.id),
+        )
+        self._done: SimpleQueue[tuple[Node, StepRun, Outcome]] = SimpleQueue()
+        # Of each mapped step on its way: the outputs of its items so far, by label.
+        self._members: dict[str, dict[str, dict[str, Artifact]]] = {}
+        # Steps that did not run, written together when the run ends.
+        self._unchanged: list[StepRun] = []
+        self._failure: BaseException | None = None
+        self._is_ending = threading.Event()
 
     def execute(self) -> Run:
         """Carry the plan out and return the run's record.
@@ -81,18 +115,327 @@ class Execution:
             StepFailed: a step raised; what finished before it is kept, and the next run goes on from there.
             StoreError: something could not be kept.
         """
-        mark_interrupted(self.store)
-        origin = OriginReader(self.root)
-        self.store.ledger.write(self.run)
-        failure: BaseException | None = None
+        planned = [self.system.parts[name] for name in self.plan.steps]
+        for part in planned:
+            self.budget.check(part)
+        if any(part.conduct.is_isolated for part in planned):
+            self._attempts.prepare()
+        mark_interrupted(self.store.ledger)
+        origin, heart = OriginReader(self.root), Heart(self.store.ledger, self.run.id)
+        self.store.ledger.write(self.run, heart.runner())
+        heart.start()
         try:
-            self._schedule()
+            with captured():
+                self._go()
         except BaseException as error:
-            failure = error
-        found = origin.result()
+            self._failure = error
+        finally:
+            self._is_ending.set()
+            self._attempts.close()
+            heart.stop()
+        self._conclude_run(origin)
+        if self._failure is not None:
+            raise self._failure
+        return self.run
+
+    def _go(self) -> None:
+        """Begin what may begin, and take in what comes of it, until nothing is left."""
+        schedule = self._schedule
+        while True:
+            self._begin_what_fits()
+            if not schedule.running and (self._failure or not (schedule.elsewhere or schedule.has_ready)):
+                return
+            if not schedule.running and not schedule.elsewhere:
+                continue
+            try:
+                node, step, outcome = self._done.get(timeout=LOOK_S if schedule.elsewhere else None)
+            except Empty:
+                schedule.look_again()
+                continue
+            schedule.end(node)
+            self._conclude(node, step, outcome)
+
+    def _begin_what_fits(self) -> None:
+        for node, share in self._schedule.startable() if self._failure is None else ():
+            self._begin(node, share)
+            if self._failure is not None:
+                return
+
+    def _begin(self, node: Node, share: Share) -> None:
+        """Take a node's turn: it is known already, another runner's, skipped, or done now."""
+        try:
+            step = self._prepare(node)
+        except (DrivetrainError, OSError) as error:
+            step, self._failure = None, error
+        if step is None:
+            self._schedule.give_back(share)
+            return
+        self._schedule.begin(node, share)
+        order = self._order(node, step)
+        if node.is_mapped:
+            self._done.put((node, step, self._together(node, order)))
+        elif self._schedule.is_crowded or node.part.conduct.is_isolated:
+            threading.Thread(target=self._attempt, args=(node, step, order, share), daemon=True).start()
+        else:
+            self._attempt(node, step, order, share)
+
+    # What a step's turn is.
+
+    def _prepare(self, node: Node) -> StepRun | None:
+        """Return the step that is to be done now; None where nothing is, or not yet, or not here."""
+        why_not = self._why_not(node.part)
+        if why_not:
+            step = self._new_step(node, {}, state="skipped", reason=why_not)
+            self._unchanged.append(step)
+            self._settle(node, step)
+            return None
+        made_of, sources = self._made_of(node)
+        key = self.keys[node.name] = key_of(made_of)
+        reason = node.reason or ("forced" if self.force & {node.name, node.part.name} else "")
+        together = self._members.get(node.name) if node.is_mapped else None
+        if together is not None:
+            ran = sum(self.steps[f"{node.name}[{label}]"].state == "finished" for label in together)
+            reason = f"{ran} of {len(together)} items ran"
+        elif node.part.CACHED:
+            known = finished(self.store.ledger, key)
+            if not reason and known is not None and is_whole(self.store, known):
+                self._take_known(node, known)
+                return None
+            reason = reason or ("its output is gone" if known else "")
+            if node.is_mapped:
+                self._expand(node)
+                return None
+        else:
+            reason = "decides anew in every run"
+        step = self._new_step(node, made_of, state="running", reason=reason or self._why_now(node, made_of))
+        if node.part.CACHED:
+            found = claim(self.store, step, sources, anew=bool(node.reason or reason == "forced" or together))
+            if isinstance(found, StepRun):
+                self._take_known(node, found)
+                return None
+            if found == "elsewhere":
+                self._schedule.elsewhere.append(node)
+                return None
+        else:
+            self.store.ledger.write(step)
+        self._show(step)
+        return step
+
+    def _why_not(self, part: Part) -> str:
+        """Return why a part is skipped: its condition does not hold, or what it cannot do without was skipped."""
+        for condition in part.waits():
+            if condition not in self.artifacts:
+                return f"{condition} was skipped"
+            if not self.store.value(self.artifacts[condition], bool):
+                return f"{condition} is false"
+        for word, need in self.system.needs[part.name].items():
+            if need not in self.artifacts and word not in part.optional():
+                return f"{need} was skipped"
+        return ""
+
+    def _made_of(self, node: Node) -> tuple[dict[str, str], dict[str, str]]:
+        """Return what the key of a node is made of, and the sources of the code behind it."""
+        made_of, sources, warnings = ingredients_of(
+            node.part,
+            code=self.code,
+            settings=self.plan.settings[node.part.name],
+            inputs=inputs_of(node, self.system, self.artifacts, self.store),
+        )
+        self.warnings |= dict.fromkeys(warnings)
+        return made_of, sources
+
+    def _why_now(self, node: Node, made_of: Mapping[str, str]) -> str:
+        earlier = last_finished(self.store.ledger, node.name)
+        if earlier is None:
+            return "first time"
+        found = changes(earlier.ingredients, made_of)
+        return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+
+    def _new_step(self, node: Node, made_of: Mapping[str, str], *, state: StepState, reason: str) -> StepRun:
+        needs = self.system.needs[node.part.name]
+        inputs = {word: self.artifacts[need] for word, need in needs.items() if need in self.artifacts}
+        inputs |= {word: item.artifact for word, item in node.item.items() if item.artifact is not None}
+        return StepRun(
+            run=self.run.id,
+            step=node.name,
+            role=node.part.ROLE,
+            state=state,
+            key=key_of(made_of),
+            origin=self.run.id,
+            reason=reason,
+            started_at=now(),
+            inputs=inputs,
+            settings=self.plan.settings[node.part.name],
+            ingredients=dict(made_of),
+            parent=node.part.name if node.label else "",
+        )
+
+    def _order(self, node: Node, step: StepRun) -> Order:
+        part = node.part
+        takers = self._schedule.takers(part.name)
+        artifacts: Mapping[str, Artifact] = self.artifacts
+        if part.conduct.is_isolated:  # it travels: only what the step takes
+            needs = self.system.needs[part.name].values()
+            artifacts = {need: artifacts[need] for need in needs if need in artifacts}
+        return Order(
+            run=self.run.id,
+            step=step.step,
+            part=part.name,
+            item=node.item,
+            artifacts=artifacts,
+            keys=self.keys,
+            settings=self.plan.settings,
+            hands_over=bool(takers)
+            and (part.conduct.is_isolated or any(taker.part.conduct.is_isolated for taker in takers)),
+        )
+
+    # Doing it, and what comes of it.
+
+    def _attempt(self, node: Node, step: StepRun, order: Order, share: Share) -> None:
+        try:
+            step, outcome = self._attempts.perform(
+                order,
+                step,
+                gpus=share.gpus,
+                ending=self._is_ending,
+                again=self._show,
+                said=lambda line: self.observer.said(node.name, line) if self.observer else None,
+            )
+        except BaseException as error:
+            outcome = Outcome(error=error)
+        self._done.put((node, step, outcome))
+
+    def _conclude(self, node: Node, step: StepRun, outcome: Outcome) -> None:
+        """Commit what came of a step."""
+        error = outcome.error
+        if error is None:
+            given = {name: outcome.outputs[name] for name in node.part.outputs()}
+            step = msgspec.structs.replace(step, state="finished", outputs=given)
+            try:
+                commit(self.store.ledger, step, outcome.points)
+            except LeaseLost:
+                # Whoever took the step over finishes it, or has.
+                self._schedule.elsewhere.append(node)
+            except StoreError as second:
+                self._failure = self._failure or second
+            else:
+                if not node.label:
+                    self._held |= {name: value for name, value in outcome.values.items() if self._takers_left.get(name)}
+                self._settle(node, step)
+            return
+        if isinstance(error, CorruptArtifact) and self._mend(node, step, error):
+            return
+        self._failure = self._failure or error
+        state: StepState = "failed" if isinstance(error, Exception) else "interrupted"
+        step = msgspec.structs.replace(step, state=state, error=account(error))
+        try:
+            self.store.ledger.write(step, *outcome.points)
+        except StoreError as second:
+            error.add_note(f"and its failure could not be recorded: {second}")
+        self._show(step)
+
+    def _take_known(self, node: Node, known: StepRun) -> None:
+        """Take what was finished before as this node's outcome, under this node's own names."""
+        step = msgspec.structs.replace(
+            known,
+            run=self.run.id,
+            step=node.name,
+            state="cached",
+            reason="nothing changed",
+            started_at=now(),
+            seconds=0.0,
+            outputs=dict(zip(node.part.outputs(), known.outputs.values(), strict=True)),
+            error="",
+            tries=1,
+            parent=node.part.name if node.label else "",
+        )
+        self._unchanged.append(step)
+        self._settle(node, step)
+
+    def _settle(self, node: Node, step: StepRun) -> None:
+        """Take a step as done: its outputs are there, and those that waited for it may begin."""
+        self._show(step)
+        if node.label:
+            members = self._members[node.part.name]
+            members[node.label] = step.outputs
+            if all(members.values()):
+                self._schedule.make_ready(self._schedule.nodes[node.part.name])
+            return
+        self.artifacts |= step.outputs
+        for need in self.system.needs[node.part.name].values():
+            self._takers_left[need] -= 1
+            if not self._takers_left[need]:
+                self._held.pop(need, None)
+        self._schedule.settle(node.name)
+
+    def _show(self, step: StepRun) -> None:
+        self.steps[step.step] = step
+        if self.observer is not None:
+            self.observer.step(step)
+
+    # Mapped steps.
+
+    def _expand(self, node: Node) -> None:
+        """Make a node of each item; when all have their outputs, the mapped step has its own."""
+        items = items_of(node.part, self.artifacts, self.store)
+        self._members[node.name] = {label: {} for label in items}
+        for label, item in items.items():
+            child = Node(node.part, label=label, item=item)
+            child.reason = "forced" if self.force & {child.name, node.name} else ""
+            self._schedule.nodes[child.name] = child
+            self._schedule.make_ready(child)
+        if not items:
+            self._schedule.make_ready(node)
+
+    def _together(self, node: Node, order: Order) -> Outcome:
+        """Return the outputs of a mapped step, whose items have all come."""
+        outputs = {}
+        try:
+            for name in node.part.outputs():
+                members = {label: found[name] for label, found in self._members[node.name].items()}
+                kept = self.store.keep_collection(members)
+                whole = msgspec.structs.replace(order, artifacts={**order.artifacts, name: kept})
+                detail = node.part.gathered(self._attempts.task(whole), name)
+                outputs[name] = msgspec.structs.replace(kept, detail=detail)
+        except BaseException as error:
+            return Outcome(error=failure_of(node.name, node.part, error, self.root))
+        return Outcome(outputs=outputs)
+
+    def _mend(self, node: Node, step: StepRun, error: CorruptArtifact) -> bool:
+        """Set a damaged artifact aside, and do the step that gave it again before this one; once."""
+        giver = next((self._schedule.nodes[name] for name in self.plan.steps if self._gave(name, error.digest)), None)
+        if giver is None or giver.reason:
+            return False
+        self.store.artifacts.set_aside(error.digest)
+        giver.reason = "its output was damaged"
+        for name in giver.part.outputs():
+            self._held.pop(name, None)
+        self._members.pop(giver.name, None)
+        self.store.ledger.write(msgspec.structs.replace(step, state="interrupted", error=error.message))
+        self._schedule.wait(node, [giver.name])
+        self._schedule.make_ready(giver)
+        return True
+
+    def _gave(self, name: str, digest: str) -> bool:
+        step = self.steps.get(name)
+        for output in step.outputs.values() if step else ():
+            if output.digest == digest:
+                return True
+            if output.format == FORMAT and self.store.artifacts.has(output.digest):
+                members = self.store.collection(output).members.values()
+                if any(member.digest == digest for member in members):
+                    return True
+        return False
+
+    # What the record says.
+
+    def _conclude_run(self, origin: OriginReader) -> None:
+        """Record how the run ended."""
+        failure, found = self._failure, origin.result()
         state: Literal["finished", "failed", "interrupted"] = (
             "finished" if failure is None else "failed" if isinstance(failure, Exception) else "interrupted"
         )
+        left = [step for step in self.steps.values() if step.state == "running"]
         try:
             self.run = msgspec.structs.replace(
                 self.run,
@@ -101,258 +444,40 @@ class Execution:
                 actor=found.actor,
                 commit=found.commit,
                 dirty_diff=self.store.artifacts.put(found.dirty_diff.encode()) if found.dirty_diff else "",
-                environment=found.environment | self._packages(),
+                environment=found.environment | _packages(self.steps.values()),
                 error="" if failure is None else str(failure) or type(failure).__name__,
             )
             with self.store.ledger.transaction():
-                self.store.ledger.write(self.run, *self._pending_cached)
+                self.store.ledger.write(
+                    self.run,
+                    *self._unchanged,
+                    *(msgspec.structs.replace(step, state="interrupted", error=f"the run {state}") for step in left),
+                )
                 record_event(
                     self.store.ledger, f"run.{state}", subject=self.run.id, actor=found.actor, message=self._sentence()
                 )
-        except StoreError:
-            if failure is None:
-                raise
-        if failure is not None:
-            raise failure
-        return self.run
-
-    def _schedule(self) -> None:
-        """Start each step when its inputs are there, as many at once as there are workers."""
-        waiting = dict.fromkeys(self.plan.steps)
-        done: SimpleQueue[tuple[str, BaseException | None]] = SimpleQueue()
-        running = 0
-        missing = {name: self._inputs_missing(name) for name in waiting}
-        takers: dict[str, list[str]] = {}
-        for name, needs in missing.items():
-            for need in needs:
-                takers.setdefault(need, []).append(name)
-        ready = [name for name in waiting if not missing[name]]
-        failure: BaseException | None = None
-        while ready or running:
-            while ready and failure is None and running < self.workers:
-                name = ready.pop(0)
-                step = self._prepare(name)
-                if step.state == "cached":
-                    done.put((name, None))
-                elif not ready and not running:
-                    done.put((name, self._attempt(step)))
-                else:
-                    threading.Thread(target=lambda s=step: done.put((s.step, self._attempt(s))), daemon=True).start()
-                running += 1
-            if not running:
-                break
-            name, error = done.get()
-            running -= 1
-            failure = failure or error
-            for taker in takers.get(name, ()):
-                missing[taker].discard(name)
-                if not missing[taker]:
-                    ready.append(taker)
-        if failure is not None:
-            raise failure
-
-    def _inputs_missing(self, name: str) -> set[str]:
-        planned = set(self.plan.steps)
-        return {
-            giver.name
-            for need in self.system.needs[name].values()
-            if (giver := self.system.producers[need]).name in planned
-        }
-
-    def _prepare(self, name: str) -> StepRun:
-        """Work out the step's key, and whether its outcome is there already."""
-        part: Part = self.system.parts[name]
-        inputs = {word: self.artifacts[need] for word, need in self.system.needs[name].items()}
-        made_of, sources, warnings = ingredients_of(
-            part, code=self.code, settings=self.plan.settings[name], inputs=inputs
-        )
-        self.warnings |= dict.fromkeys(warnings)
-        key = key_of(made_of)
-        self.keys[name] = key
-        reason = "forced" if name in self.force else "decides anew in every run" if not part.CACHED else ""
-        if not reason:
-            known = self.store.ledger.find(StepRun, {"key": key, "state": "finished"}, order="-started_at", limit=1)
-            if known and all(self.store.artifacts.has(kept.digest) for kept in known[0].outputs.values()):
-                step = msgspec.structs.replace(
-                    known[0], run=self.run.id, state="cached", reason="nothing changed", started_at=now(), seconds=0.0
-                )
-                self._pending_cached.append(step)
-                self._settle(step)
-                return step
-            reason = "its output is gone" if known else self._why_now(part, made_of)
-        step = StepRun(
-            run=self.run.id,
-            step=name,
-            role=part.ROLE,
-            state="running",
-            key=key,
-            origin=self.run.id,
-            reason=reason,
-            started_at=now(),
-            inputs=inputs,
-            settings=self.plan.settings[name],
-            ingredients=made_of,
-        )
-        self.store.ledger.write(step, *(Source(digest=digest, text=text) for digest, text in sources.items()))
-        self.steps[name] = step
-        self.observer(step)
-        return step
-
-    def _why_now(self, part: Part, made_of: Mapping[str, str]) -> str:
-        earlier = self.store.ledger.find(
-            StepRun, {"step": part.name, "state": "finished"}, order="-started_at", limit=1
-        )
-        if not earlier:
-            return "first time"
-        found = changes(earlier[0].ingredients, made_of)
-        return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
-
-    def _attempt(self, step: StepRun) -> BaseException | None:
-        """Do the step's work and commit it; return what it raised."""
-        part: Part = self.system.parts[step.step]
-        task = Task(self, step)
-        token = CURRENT.set(task)
-        memory, started = PeakMemory(), time.perf_counter()
-        try:
-            outputs = part.perform(task)
-            kept = {name: self._keep(part, name, output) for name, output in outputs.items()}
-        except BaseException as error:
-            failed = self._failure(part, error)
-            step = msgspec.structs.replace(
-                step,
-                state="failed",
-                seconds=time.perf_counter() - started,
-                peak_mib=memory.mib(),
-                error=_account(failed),
-            )
-            try:
-                self.store.ledger.write(step, *task.points)
-            except StoreError as second:
-                failed.add_note(f"and its failure could not be recorded: {second}")
-            self.steps[step.step] = step
-            self.observer(step)
-            return failed
-        finally:
-            CURRENT.reset(token)
-        step = msgspec.structs.replace(
-            step, state="finished", seconds=time.perf_counter() - started, peak_mib=memory.mib(), outputs=kept
-        )
-        try:
-            self.store.ledger.write(step, *task.points)
         except StoreError as error:
-            return error
-        self._settle(step)
-        return None
-
-    def _keep(self, part: Part, name: str, output: Output) -> Artifact:
-        kept = self.store.keep(output.value, part=name, detail=output.detail, place=part.place)
-        if isinstance(output.value, _SHARED_TYPES) or self.store.shares(output.value):
-            self.held[name] = output.value
-        return kept
-
-    def _settle(self, step: StepRun) -> None:
-        self.artifacts |= step.outputs
-        self.steps[step.step] = step
-        self.observer(step)
-
-    def _failure(self, part: Part, error: BaseException) -> BaseException:
-        if isinstance(error, DrivetrainError) or not isinstance(error, Exception):
-            if isinstance(error, DrivetrainError) and error.place is None:
-                error.place = part.place
-            return error
-        place, shown = part.place, []
-        for frame in traceback.extract_tb(error.__traceback__):
-            if frame.filename.startswith(str(self.root)) and "site-packages" not in frame.filename:
-                place = Place(frame.filename, frame.lineno or 0)
-            shown.append(frame)
-        ours = os.path.dirname(os.path.dirname(__file__))
-        text = "".join(traceback.format_list([frame for frame in shown if not frame.filename.startswith(ours)]))
-        failed = StepFailed(step=part.name, cause=f"{type(error).__name__}: {error}", traceback=text, place=place)
-        failed.__cause__ = error
-        return failed
-
-    def _packages(self) -> dict[str, str]:
-        return {
-            name.removeprefix("package."): version
-            for step in self.steps.values()
-            for name, version in step.ingredients.items()
-            if name.startswith("package.")
-        }
+            self._failure = failure or error
 
     def _sentence(self) -> str:
-        states = [step.state for step in self.steps.values()]
+        states = [step.state for step in self.steps.values() if not step.parent]
         figures = f"{states.count('finished')} steps run, {states.count('cached')} unchanged"
+        if "skipped" in states:
+            figures += f", {states.count('skipped')} skipped"
         if self.run.state == "finished":
             return f"A run ({self.run.reason}) finished: {figures}."
-        return f"A run ({self.run.reason}) {self.run.state}: {figures}. {self.run.error.splitlines()[0]}"
+        return f"A run ({self.run.reason}) {self.run.state}: {figures}. {(self.run.error.splitlines() or [''])[0]}"
 
 
-class Task:
-    """One step's turn in a run: the `Job` that its part is handed."""
-
-    def __init__(self, execution: Execution, step: StepRun) -> None:
-        self._execution, self._step = execution, step
-        self.run, self.store, self.system = execution.run.id, execution.store, execution.system
-        self.settings: Mapping[str, Any] = step.settings
-        self.root = execution.root
-        self.points: list[Metric] = []
-        self._flushed_at = time.monotonic()
-
-    def artifact(self, name: str) -> Artifact:
-        """Return what is known of an output that this step may read."""
-        try:
-            return self._execution.artifacts[name]
-        except KeyError as error:
-            raise NotFound(kind="output", name=name, known=list(self._execution.artifacts)) from error
-
-    def value(self, name: str, form: Any = None) -> Any:
-        """Return the value of an output, in the annotated form."""
-        output = self.system.needs[self._step.step].get(name, name)
-        artifact = self.artifact(output)
-        held = self._execution.held.get(output)
-        if held is not None and (form is None or form is Any or (isinstance(form, type) and isinstance(held, form))):
-            return held
-        return self.store.value(artifact, form)
-
-    def key(self, name: str) -> str:
-        """Return the key of the part that gives an output."""
-        return self._execution.keys[self.system.producers[name].name]
-
-    def settings_of(self, name: str) -> Mapping[str, Any]:
-        """Return the settings of a part in this run."""
-        return self._execution.plan.settings[name]
-
-    def log(self, name: str, value: float, step: int = 0) -> None:
-        """Record one point of a metric; curves of a long step are written as they grow."""
-        self.points.append(Metric(run=self.run, step=self._step.step, name=name, index=step, value=float(value)))
-        if time.monotonic() - self._flushed_at > FLUSH_S:
-            self.store.ledger.write(*self.points)
-            self.points.clear()
-            self._flushed_at = time.monotonic()
+def _packages(steps: Collection[StepRun]) -> dict[str, str]:
+    return {
+        name.removeprefix("package."): version
+        for step in steps
+        for name, version in step.ingredients.items()
+        if name.startswith("package.")
+    }
 
 
 def execute(plan: Plan, *, store: Store, root: Path, **options: Any) -> Run:
     """Carry out a plan; see `Execution` for the options."""
     return Execution(plan, store=store, root=root, **options).execute()
-
-
-def mark_interrupted(store: Store) -> None:
-    """Give each run whose process is gone its right state: it was interrupted."""
-    for run in store.ledger.find(Run, {"state": "running"}):
-        if not _is_alive(run.pid):
-            store.ledger.write(msgspec.structs.replace(run, state="interrupted", error="its process was ended"))
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _account(error: BaseException) -> str:
-    trace = getattr(error, "traceback", "")
-    return f"{error}\n\n{trace}".strip()

@@ -11,16 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from drivetrain.pipeline.code import CodeReader
-    from drivetrain.store.artifact import Artifact
     from drivetrain.system.part import Part
 
 
 def ingredients_of(
-    part: Part, *, code: CodeReader, settings: Mapping[str, Any], inputs: Mapping[str, Artifact]
+    part: Part, *, code: CodeReader, settings: Mapping[str, Any], inputs: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, str], list[str]]:
     """Return what the key of a part is made of, the sources behind its code digests, and warnings.
 
-    `settings` are the part's own, `inputs` the artifacts it takes, by its word for each.
+    `settings` are the part's own, `inputs` the digests of what it takes, by its word for each.
     """
     made_of = {f"role.{part.ROLE}": ""}
     sources: dict[str, str] = {}
@@ -34,8 +33,8 @@ def ingredients_of(
         made_of[f"declared.{name}"] = msgspec.json.encode(value, order="deterministic").decode()
     for name, value in settings.items():
         made_of[f"setting.{name}"] = msgspec.json.encode(value, order="deterministic").decode()
-    for name, artifact in inputs.items():
-        made_of[f"input.{name}"] = artifact.digest
+    for name, digest in inputs.items():
+        made_of[f"input.{name}"] = digest
     return made_of, sources, warnings
 
 

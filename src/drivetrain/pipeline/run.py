@@ -9,7 +9,7 @@ from drivetrain.store.artifact import Artifact
 from drivetrain.store.record import Record
 
 RunState = Literal["running", "finished", "failed", "interrupted"]
-StepState = Literal["running", "finished", "cached", "failed", "skipped"]
+StepState = Literal["running", "finished", "cached", "failed", "skipped", "interrupted"]
 
 
 class Run(Record, frozen=True, kw_only=True):
@@ -58,6 +58,12 @@ class StepRun(Record, frozen=True, kw_only=True):
     # What the key was made of, each with its own digest: `code`, `settings.depth`, `input.flights`, `package.polars`, …
     ingredients: dict[str, str] = {}
     error: str = ""
+    # How often it was tried; of a step that failed first and then went well, `error` tells the last failure.
+    tries: int = 1
+    # The mapped step that this is one item of.
+    parent: str = ""
+    # Whether it ran in a process of its own.
+    isolated: bool = False
 
 
 class Metric(Record, frozen=True, kw_only=True):

@@ -66,7 +66,7 @@ def explain_all(plan: Plan, *, store: Store, root: Path, until: str = "") -> dic
             part,
             code=reader,
             settings=plan.settings[name],
-            inputs={word: artifacts[need] for word, need in needs.items() if need in artifacts},
+            inputs={word: artifacts[need].digest for word, need in needs.items() if need in artifacts},
         )
         for word in anew:
             if last is not None and f"input.{word}" in last.ingredients:

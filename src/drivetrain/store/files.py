@@ -119,6 +119,16 @@ class FileArtifacts:
         for path in sorted((self.root / "sha256").glob("??/*")):
             yield f"sha256:{path.parent.name}{path.name}"
 
+    def set_aside(self, digest: Digest) -> None:
+        """Move a damaged artifact out of the way, into the folder `damaged`, so that it can be made again."""
+        damaged = self.root / "damaged"
+        damaged.mkdir(exist_ok=True)
+        try:
+            self._place(digest).rename(damaged / digest.replace(":", "-"))
+        except FileNotFoundError:
+            pass  # it is gone already
+        self._verified.pop(digest, None)
+
     def discard(self, scratch: Path) -> None:
         """Remove a scratch file where that can be done; a leftover is swept away later."""
         try:

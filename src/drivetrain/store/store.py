@@ -9,6 +9,7 @@ from drivetrain.errors import Place, Unkeepable, WrongForm
 from drivetrain.store import exact
 from drivetrain.store.artifact import Artifact
 from drivetrain.store.codecs.codec import codec_for, codec_named, fits, reader_of
+from drivetrain.store.collection import FORMAT, Collection, value_of
 from drivetrain.store.files import FileArtifacts
 from drivetrain.store.sqlite import SQLiteLedger
 
@@ -87,11 +88,36 @@ class Store:
             Refused: they could run code, and the project does not allow that.
         """
         form = None if form is Any else form
+        if artifact.format == FORMAT:
+            return value_of(self.collection(artifact), form, self.value)
         codec = reader_of(artifact.format, form, allow_pickle=self.allow_pickle)
         value = codec.read(self.artifacts.path(artifact.digest), form)
         if form is not None and not fits(value, form):
             raise WrongForm(format=artifact.format, wanted=getattr(form, "__qualname__", str(form)))
         return value
+
+    def keep_collection(self, members: dict[str, Artifact], *, detail: dict[str, Any] | None = None) -> Artifact:
+        """Keep the outputs of a mapped step, by label, under one digest."""
+        collection = Collection(members)
+        return Artifact(
+            digest=self.keep_json(collection),
+            format=FORMAT,
+            size_bytes=collection.size_bytes,
+            type_name=next((member.type_name for member in members.values()), ""),
+            rows=collection.rows,
+            detail=detail or {},
+        )
+
+    def collection(self, artifact: Artifact) -> Collection:
+        """Return what `keep_collection` kept."""
+        found: Collection = self.json(artifact.digest, Collection)
+        return found
+
+    def holds(self, artifact: Artifact) -> bool:
+        """Return whether an artifact is there, and each of its members."""
+        if not self.artifacts.has(artifact.digest):
+            return False
+        return artifact.format != FORMAT or all(map(self.holds, self.collection(artifact).members.values()))
 
     def keep_json(self, value: Any) -> str:
         """Keep a value as JSON and return its digest."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Self, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Self, Unpack, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from drivetrain.errors import BadSetting, DeclarationError, MissingAnnotation, Place
+from drivetrain.errors import BadSetting, DeclarationError, MissingAnnotation, Place, UnknownName
+from drivetrain.system.conduct import Conduct, Options, conduct_of
 from drivetrain.system.part import Job, Output, Part
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
     function: Callable[..., Any]
 
     @classmethod
-    def of(cls, function: Callable[..., Any], /, **declared: Any) -> Self:
-        """Declare `function`, with what the decorator was given.
+    def of(cls, function: Callable[..., Any], /, *, options: Options | None = None, **declared: Any) -> Self:
+        """Declare `function`, with what the decorator was given; `options` say how it is carried out.
 
         Raises:
             DeclarationError: it is no plain function, or takes *args or **kwargs.
@@ -46,7 +47,8 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
                 remedy="name each input as a parameter of its own",
                 place=place,
             )
-        return cls(name=function.__name__, place=place, function=function, **declared)
+        conduct = conduct_of(options, place=place) if options else Conduct()
+        return cls(name=function.__name__, place=place, function=function, conduct=conduct, **declared)
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         return self.function(*args, **keywords)
@@ -67,8 +69,14 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
         return dict(zip(named, defaults, strict=True)) | (self.function.__kwdefaults__ or {})
 
     def needs(self, parts: Mapping[str, Part]) -> dict[str, str]:
-        settings = self.settings()
-        return {name: name for name in self.parameters() if name not in settings}
+        settings, each = self.settings(), self.conduct.each
+        named = {name: each.get(name, name) for name in self.parameters() if name not in settings}
+        return {name: source for name, source in named.items() if isinstance(source, str)}
+
+    def optional(self) -> frozenset[str]:
+        return frozenset(
+            name for name, hint in self.annotations().items() if hint is None or type(None) in get_args(hint)
+        )
 
     def annotations(self) -> dict[str, Any]:
         """Return the annotations, those written as text resolved where the function stands.
@@ -97,6 +105,7 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
     def check(self, parts: Mapping[str, Part]) -> None:
         if "return" not in self.annotations():
             raise MissingAnnotation(part=self.name, example="pl.DataFrame", place=self.place)
+        self._check_conduct(parts)
         for name, default in self.settings().items():
             if not is_plain(default):
                 raise BadSetting(
@@ -105,6 +114,19 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
                     right="give it a number, text, bool, None, or a list or dict of these",
                     place=self.place,
                 )
+
+    def _check_conduct(self, parts: Mapping[str, Part]) -> None:
+        inputs = [name for name in self.parameters() if name not in self.settings()]
+        for word in self.conduct.each:
+            if word not in inputs:
+                raise UnknownName(kind=f"parameter of {self.name!r}", name=word, known=inputs, place=self.place)
+        when = self.conduct.when
+        if when and parts[when].outputs()[when] not in (bool, None, Any):
+            raise DeclarationError(
+                f"{self.name!r} runs when {when!r} is true, and that is no bool",
+                remedy=f"name a step that returns a bool: `def {when}(...) -> bool`",
+                place=self.place,
+            )
 
     def perform(self, job: Job) -> dict[str, Output]:
         return self.shared_out(self.call(job))
@@ -160,10 +182,25 @@ class Step(FunctionPart, frozen=True, kw_only=True, eq=False):
         return {name: Output(value) for name, value in zip(self.outputs_named, values, strict=True)}
 
 
-def step(function: Callable[..., Any] | None = None, /, *, outputs: tuple[str, ...] | list[str] = ()) -> Any:
+def step(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    outputs: tuple[str, ...] | list[str] = (),
+    **options: Unpack[Options],
+) -> Any:
     """Declare a function as a step: whatever it returns is kept, and it runs again only when something changed.
 
-    With `outputs`, it returns a tuple in that order, or a dict, and each is an output of its own.
+    With `outputs`, it returns a tuple in that order, or a dict, and each is an output of its own. The other options say
+    how it is carried out; every decorator of a function takes them:
+
+    - `each={"month": "months"}`: once for each item of `months`, at once where the machine allows it. A step that takes
+      the whole of it gets a list, a dict, or one table. Instead of a name there may be a list.
+    - `when="is_worth_it"`: only when that step's bool is true; otherwise it, and what needs it, is skipped. A parameter
+      that may be None is then None.
+    - `retry=3`, or `dt.Retry(3, wait_s=2)`: tried again when its failure may be over in a moment.
+    - `timeout_s`, `memory_gib`, `gpu`, `isolated=True`: in a process of its own, which is ended at the limit.
+    - `cpu=2`: how many processors it takes; it counts as so many of the steps that run at once.
 
     >>> @step
     ... def answer() -> int:
@@ -171,7 +208,7 @@ def step(function: Callable[..., Any] | None = None, /, *, outputs: tuple[str, .
     >>> answer()
     42
     """
-    declared = {"outputs_named": tuple(outputs)}
+    declared: dict[str, Any] = {"outputs_named": tuple(outputs), "options": options}
     if function is not None:
         return Step.of(function, **declared)
     return lambda function: Step.of(function, **declared)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 import msgspec
 
 from drivetrain.errors import Place
+from drivetrain.system.conduct import Conduct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +70,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     name: str = ""
     place: Place = Place("", 0)
+    conduct: Conduct = Conduct()
 
     def needs(self, parts: Mapping[str, Part]) -> dict[str, str]:
         """Return what the part takes: its own word for it → the name of an output.
@@ -77,9 +79,17 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """
         return {}
 
+    def optional(self) -> frozenset[str]:
+        """Return the words of `needs` that may be missing: the part is then handed None."""
+        return frozenset()
+
     def refers(self) -> tuple[Part, ...]:
         """Return the parts that this one mentions without taking their outputs."""
         return ()
+
+    def waits(self) -> tuple[str, ...]:
+        """Return the outputs that must be there first although the part does not take them."""
+        return (self.conduct.when,) if self.conduct.when else ()
 
     def outputs(self) -> dict[str, Any]:
         """Return the names of what the part gives, each with its type."""
@@ -103,3 +113,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def perform(self, job: Job) -> dict[str, Output]:
         """Do the work and return each output by name."""
         raise NotImplementedError(f"{self.ROLE} takes no part in a run")
+
+    def gathered(self, job: Job, name: str) -> dict[str, Any]:
+        """Return what should be known of an output whose items, each made by `perform`, have come together."""
+        return {}

@@ -45,11 +45,15 @@ class System:
                     raise DuplicateName(name=output, first=self.producers[output].place, place=part.place)
                 self.producers[output] = part
         self.needs: dict[str, dict[str, str]] = {}
+        # The parts that must have had their turn before each: those it takes from, and those it waits for.
+        self.givers: dict[str, list[str]] = {}
         for part in named.values():
             self.needs[part.name] = part.needs(self.producers)
-            for wanted in self.needs[part.name].values():
+            before = [*self.needs[part.name].values(), *part.waits()]
+            for wanted in before:
                 if wanted not in self.producers:
                     raise UnknownName(kind="input", name=wanted, known=list(self.producers), place=part.place)
+            self.givers[part.name] = list(dict.fromkeys(self.producers[wanted].name for wanted in before))
         self.parts: dict[str, Part] = {name: named[name] for name in self._ordered(named)}
         for part in self.parts.values():
             part.check(self.producers)
@@ -59,7 +63,15 @@ class System:
         wanted = {name}
         for part in reversed(self.parts):
             if part in wanted:
-                wanted |= {self.producers[need].name for need in self.needs[part].values()}
+                wanted.update(self.givers[part])
+        return [part for part in self.parts if part in wanted]
+
+    def downstream(self, name: str) -> list[str]:
+        """Return `name` and the parts that depend on it, in an order that can be run."""
+        wanted = {name}
+        for part in self.parts:
+            if not wanted.isdisjoint(self.givers[part]):
+                wanted.add(part)
         return [part for part in self.parts if part in wanted]
 
     def of_role(self, kind: type[Part] | str) -> list[Any]:
@@ -72,17 +84,14 @@ class System:
 
     def edges(self) -> list[tuple[str, str]]:
         """Return each arrow of the graph once: from a part to one that takes or mentions it."""
-        arrows = [(self.producers[need].name, part) for part, needs in self.needs.items() for need in needs.values()]
+        arrows = [(giver, part) for part, givers in self.givers.items() for giver in givers]
         arrows += [(other.name, part.name) for part in self.parts.values() for other in part.refers()]
         return list(dict.fromkeys(arrows))
 
     def _ordered(self, named: Mapping[str, Part]) -> list[str]:
         before = {
             name: list(
-                dict.fromkeys(
-                    [self.producers[need].name for need in self.needs[name].values()]
-                    + [other.name for other in part.refers() if other.name in named]
-                )
+                dict.fromkeys(self.givers[name] + [other.name for other in part.refers() if other.name in named])
             )
             for name, part in named.items()
         }

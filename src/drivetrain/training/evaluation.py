@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, is_typeddict
+from typing import TYPE_CHECKING, Any, Literal, Unpack, is_typeddict, overload
 
 import msgspec
 
@@ -14,6 +14,8 @@ from drivetrain.system.part import Job, Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from drivetrain.system.conduct import Options
 
 Operator = Literal[">=", ">", "<=", "<"]
 
@@ -194,8 +196,12 @@ class Evaluation(FunctionPart, frozen=True, kw_only=True, eq=False):
         return {self.name: Output(figures, {"metrics": scalars})}
 
 
-def evaluation(function: Callable[..., Any], /) -> Evaluation:
-    """Declare a function that judges a model: it returns a dict of figures.
+@overload
+def evaluation(function: Callable[..., Any], /) -> Evaluation: ...
+@overload
+def evaluation(**options: Unpack[Options]) -> Callable[[Callable[..., Any]], Evaluation]: ...
+def evaluation(function: Callable[..., Any] | None = None, /, **options: Unpack[Options]) -> Any:
+    """Declare a function that judges a model: it returns a dict of figures. `options` are those of `step`.
 
     >>> @evaluation
     ... def quality(lateness: object, test: object) -> dict[str, float]:
@@ -203,7 +209,9 @@ def evaluation(function: Callable[..., Any], /) -> Evaluation:
     >>> str(quality.auc > champion)
     'quality.auc > champion'
     """
-    return Evaluation.of(function)
+    if function is not None:
+        return Evaluation.of(function)
+    return lambda function: Evaluation.of(function, options=options)
 
 
 def _is_number(value: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import msgspec
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from drivetrain.system.conduct import Options
     from drivetrain.system.part import Part
 
 
@@ -116,13 +117,16 @@ class Model(FunctionPart, frozen=True, kw_only=True, eq=False):
 @overload
 def model(function: Callable[..., Any], /) -> Model: ...
 @overload
-def model(*, task: Task | None = None) -> Callable[[Callable[..., Any]], Model]: ...
-def model(function: Callable[..., Any] | None = None, /, *, task: Task | None = None) -> Any:
+def model(*, task: Task | None = None, **options: Unpack[Options]) -> Callable[[Callable[..., Any]], Model]: ...
+def model(
+    function: Callable[..., Any] | None = None, /, *, task: Task | None = None, **options: Unpack[Options]
+) -> Any:
     """Declare a function that learns from a training table and returns a fitted model.
 
     A parameter that names a table is its input; one with a default is a setting, to be changed with
     `--set lateness.learning_rate=0.05`. `task` says whether it answers a yes-or-no question, chooses among classes or
-    tells a number, where the model itself does not show it.
+    tells a number, where the model itself does not show it. The other options are those of `step`, such as
+    `memory_gib=4`.
 
     >>> @model
     ... def lateness(train: object, learning_rate: float = 0.1) -> object: ...
@@ -131,4 +135,4 @@ def model(function: Callable[..., Any] | None = None, /, *, task: Task | None = 
     """
     if function is not None:
         return Model.of(function)
-    return lambda function: Model.of(function, task=task)
+    return lambda function: Model.of(function, task=task, options=options)

@@ -44,5 +44,11 @@ class ArrowCodec:
             table = pq.read_table(file)
         return table.to_reader() if plain_form(form) is pa.RecordBatchReader else table
 
+    def joined(self, values: list[Any]) -> Any:
+        """Return the rows of several tables as one."""
+        if isinstance(values[0], pa.RecordBatchReader):
+            return pa.RecordBatchReader.from_batches(values[0].schema, (batch for each in values for batch in each))
+        return pa.concat_tables(values, promote_options="permissive")
+
 
 CODEC = ArrowCodec()

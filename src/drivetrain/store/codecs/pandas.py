@@ -58,5 +58,9 @@ class PandasCodec:
         series = only_column(frame.columns, frame)
         return series.rename(None) if series.name == "" else series
 
+    def joined(self, values: list[Any]) -> Any:
+        """Return the rows of several tables as one."""
+        return pd.concat(values, ignore_index=all(isinstance(value.index, pd.RangeIndex) for value in values))
+
 
 CODEC = PandasCodec()

@@ -68,6 +68,12 @@ class PolarsCodec:
         frame = table.collect()
         return only_column(frame.columns, frame) if form is pl.Series else frame
 
+    def joined(self, values: list[Any]) -> Any:
+        """Return the rows of several tables as one; a column that holds integers here and floats there holds floats."""
+        if isinstance(values[0], pl.Series):
+            return pl.concat(values)
+        return pl.concat(values, how="vertical_relaxed")
+
 
 def only_column(names: Collection[str], frame: Any) -> Any:
     """Return the one column of a table as a series.

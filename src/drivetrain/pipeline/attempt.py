@@ -1,0 +1,121 @@
+"""An attempt at a step: here or in a process of its own, and again where a failure may be over in a moment."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from drivetrain.pipeline.failure import account
+from drivetrain.pipeline.steplog import StepLog
+from drivetrain.pipeline.task import Order, Outcome, Task, carry_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from threading import Event
+    from typing import Any
+
+    from drivetrain.pipeline.handover import Handover
+    from drivetrain.pipeline.run import Metric, StepRun
+    from drivetrain.pipeline.workers import Workers
+    from drivetrain.store.store import Store
+    from drivetrain.system.system import System
+
+
+class Attempts:
+    """Carries out the orders of one run; each call may come from a thread of its own."""
+
+    def __init__(
+        self, *, system: System, store: Store, root: Path, run: str, held: Mapping[str, Any], handover: Handover
+    ) -> None:
+        self._system, self._store, self._root, self._held, self._handover = system, store, root, held, handover
+        self._logs = logs_of(store.root, run)
+        self._workers: Workers | None = None
+
+    def perform(
+        self,
+        order: Order,
+        step: StepRun,
+        *,
+        gpus: Sequence[int],
+        ending: Event,
+        again: Callable[[StepRun], None],
+        said: Callable[[str], None],
+    ) -> tuple[StepRun, Outcome]:
+        """Return what came of a step, and its record with the time it took and the number of tries.
+
+        `again` is told before each further try, and `said` of each line that is printed; `ending` cuts a pause short.
+        """
+        part = self._system.parts[order.part]
+        retry = part.conduct.retry
+        printed = StepLog(self._logs / file_name(order.step), said)
+        try:
+            while True:
+                began = time.perf_counter()
+                outcome = (
+                    self._isolated().perform(order, part, gpus=gpus, printed=printed, write=self._write)
+                    if part.conduct.is_isolated
+                    else carry_out(order, self.task(order, printed), handover=self._handover)
+                )
+                step = msgspec.structs.replace(
+                    step,
+                    seconds=time.perf_counter() - began,
+                    peak_mib=outcome.peak_mib,
+                    isolated=part.conduct.is_isolated,
+                )
+                if outcome.error is None or not outcome.is_passing or step.tries > retry.times:
+                    return step, outcome
+                step = msgspec.structs.replace(step, tries=step.tries + 1, error=account(outcome.error))
+                again(step)
+                if ending.wait(retry.pause_s(step.tries - 1)):
+                    return step, outcome
+        finally:
+            printed.close()
+
+    def task(self, order: Order, printed: StepLog | None = None) -> Task:
+        """Return the turn of a step in this process."""
+        return Task(
+            order,
+            store=self._store,
+            system=self._system,
+            root=self._root,
+            handover=self._handover,
+            write=self._write,
+            held=self._held,
+            printed=printed,
+        )
+
+    def close(self) -> None:
+        """End what still runs by itself, and remove what was handed over."""
+        if self._workers is not None:
+            self._workers.close()
+        self._handover.clear()
+
+    def prepare(self) -> None:
+        """Get ready for steps that run in processes of their own."""
+        from drivetrain.pipeline.workers import Workers  # subprocess and multiprocessing cost 10 ms
+
+        self._workers = Workers(system=self._system, store=self._store, root=self._root, handover=self._handover.folder)
+
+    def _isolated(self) -> Workers:
+        assert self._workers is not None, "prepared, since the plan has an isolated step"
+        return self._workers
+
+    def _write(self, points: list[Metric]) -> None:
+        self._store.ledger.write(*points)
+
+
+def logs_of(store: Path, run: str) -> Path:
+    """Return the folder with what the steps of a run printed."""
+    return store / "logs" / run
+
+
+def file_name(step: str) -> str:
+    """Return the name of a step's log.
+
+    >>> file_name("rows[2013/01]")
+    'rows[2013%2F01].log'
+    """
+    return step.replace("%", "%25").replace("/", "%2F") + ".log"

@@ -1,0 +1,115 @@
+"""A node of a run: a part, or a part for one item of what it is mapped over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from drivetrain.errors import StepFailed
+from drivetrain.store import exact
+from drivetrain.store.collection import FORMAT
+from drivetrain.store.digest import digest_of
+from drivetrain.system.conduct import Items
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from drivetrain.store.artifact import Artifact
+    from drivetrain.store.store import Store
+    from drivetrain.system.part import Part
+    from drivetrain.system.system import System
+
+LABEL_LETTERS = 60
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One item that a mapped step takes: its digest, and either the value or the artifact that holds it."""
+
+    digest: str
+    value: Any = None
+    artifact: Any = None
+
+
+class Node:
+    """One thing to do in a run. `item` has what a mapped part takes this time, by parameter."""
+
+    def __init__(self, part: Part, *, label: str = "", item: Mapping[str, Item] | None = None) -> None:
+        self.part, self.label, self.item = part, label, dict(item or {})
+        self.name = f"{part.name}[{label}]" if label else part.name
+        self.is_mapped = bool(part.conduct.each) and not label
+        # The names of the nodes that must be settled first.
+        self.waits_for: set[str] = set()
+        # Set when it runs again because something was found damaged.
+        self.reason = ""
+
+
+def items_of(part: Part, artifacts: Mapping[str, Artifact], store: Store) -> dict[str, dict[str, Item]]:
+    """Return the items of a mapped part, by label: for each parameter that is mapped, what it takes.
+
+    Raises:
+        StepFailed: what it is mapped over is no list or dict, or two of them do not fit.
+    """
+    columns = {}
+    for word, source in part.conduct.each.items():
+        columns[word] = _column(part, word, source, artifacts, store)
+    first, *others = columns
+    for other in others:
+        if list(columns[other]) != list(columns[first]):
+            raise StepFailed(
+                step=part.name,
+                cause=f"it takes the items of {first!r} and {other!r} together, and they are not the same: "
+                f"{len(columns[first])} and {len(columns[other])}",
+                place=part.place,
+            )
+    return {label: {word: columns[word][label] for word in columns} for label in columns[first]}
+
+
+def inputs_of(node: Node, system: System, artifacts: Mapping[str, Artifact], store: Store) -> dict[str, str]:
+    """Return the digest of each thing that a node takes, by the part's own word for it."""
+    found = {
+        word: artifacts[need].digest if need in artifacts else "skipped"
+        for word, need in system.needs[node.part.name].items()
+    }
+    found |= {word: item.digest for word, item in node.item.items()}
+    if node.is_mapped:
+        listed = {word for word, source in node.part.conduct.each.items() if not isinstance(source, str)}
+        found |= {
+            f"{word}[{label}]": item.digest
+            for label, items in (items_of(node.part, artifacts, store) if listed else {}).items()
+            for word, item in items.items()
+            if word in listed
+        }
+    return found
+
+
+def _column(part: Part, word: str, source: Any, artifacts: Mapping[str, Artifact], store: Store) -> dict[str, Item]:
+    if isinstance(source, str):
+        artifact = artifacts[source]
+        if artifact.format == FORMAT:
+            members = store.collection(artifact).members
+            return {label: Item(digest=member.digest, artifact=member) for label, member in members.items()}
+        found = store.value(artifact) if artifact.format == "json" else None
+    else:
+        found = source.now() if isinstance(source, Items) else source
+    if isinstance(found, dict):
+        return {str(label): _item(value) for label, value in found.items()}
+    if not isinstance(found, (list, tuple)):
+        raise StepFailed(
+            step=part.name,
+            cause=f"{word!r} takes each item of {source!r}, which is neither a list nor a dict",
+            place=part.place,
+        )
+    return dict(zip(_labels(found), map(_item, found), strict=True))
+
+
+def _item(value: Any) -> Item:
+    return Item(digest=digest_of(exact.encode(value)), value=value)
+
+
+def _labels(items: list[Any] | tuple[Any, ...]) -> list[str]:
+    """Return a name for each item: the item itself where all are short words or numbers and differ, else its number."""
+    texts = [str(item) for item in items if isinstance(item, (str, int)) and 0 < len(str(item)) <= LABEL_LETTERS]
+    if len(texts) == len(items) == len(set(texts)) and all(text.isprintable() for text in texts):
+        return texts
+    return [str(number) for number in range(len(items))]
