@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from drivetrain.data.features import features
     from drivetrain.data.source import read
     from drivetrain.data.split import split
+    from drivetrain.errors import GiveUp, TryAgain
     from drivetrain.monitoring.monitor import Drift, Monitor
     from drivetrain.monitoring.trigger import Trigger, cron, now
+    from drivetrain.pipeline.approval import Approval
     from drivetrain.pipeline.log import log
     from drivetrain.registry.gate import Gate
     from drivetrain.serving.service import Canary, Service
+    from drivetrain.system.conduct import Retry
     from drivetrain.system.function import step
     from drivetrain.system.system import System
     from drivetrain.training import metrics
@@ -29,13 +32,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Approval": "pipeline.approval",
     "Canary": "serving.service",
     "Drift": "monitoring.monitor",
     "Gate": "registry.gate",
+    "GiveUp": "errors",
     "Monitor": "monitoring.monitor",
+    "Retry": "system.conduct",
     "Service": "serving.service",
     "System": "system.system",
     "Trigger": "monitoring.trigger",
+    "TryAgain": "errors",
     "between": "data.checks",
     "champion": "training.evaluation",
     "check": "data.checks",
@@ -61,9 +68,10 @@ _HOMES = {
 }
 
 __all__ = [
-    "Canary", "Drift", "Gate", "Monitor", "Service", "System", "Trigger", "between", "champion", "check", "cron",
-    "dataset", "evaluation", "features", "fresh", "log", "matches", "metrics", "model", "not_null", "now", "one_of",
-    "read", "reference", "row_count", "split", "step", "unique", "xy",
+    "Approval", "Canary", "Drift", "Gate", "GiveUp", "Monitor", "Retry", "Service", "System", "Trigger", "TryAgain",
+    "between", "champion", "check", "cron", "dataset", "evaluation", "features", "fresh", "log", "matches",
+    "metrics", "model", "not_null", "now", "one_of", "read", "reference", "row_count", "split", "step", "unique",
+    "xy",
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from drivetrain.errors import NotFound, Refused
-from drivetrain.pipeline.engine import execute
+from drivetrain.pipeline.engine import Execution
 from drivetrain.pipeline.plan import make_plan
 from drivetrain.registry.bundle import load
 from drivetrain.registry.registry import champion_of, point_alias, roll_back, version, versions
@@ -73,7 +73,7 @@ class World:
         path = self.root / "system.py"
         path.write_text(self.text)
         system = load_system(path)
-        execute(make_plan(system, settings=settings), store=self.store, root=self.root)
+        Execution(make_plan(system, settings=settings), store=self.store, root=self.root).execute()
         return self.store.ledger.find(Decision, order="-at", limit=1)[0]
 
     def replace(self, old: str, new: str) -> None:

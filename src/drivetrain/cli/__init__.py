@@ -36,5 +36,5 @@ def main(arguments: list[str] | None = None) -> int:
     """Carry out a command line and return its exit code: 0 done, 1 it failed, 2 it was asked wrongly."""
     given = sys.argv[1:] if arguments is None else arguments
     shell = import_module("drivetrain.cli.shell")
-    code: int = shell.carry_out(given, COMMANDS)
+    code: int = shell.carry_out(given, COMMANDS, is_process=arguments is None)
     return code

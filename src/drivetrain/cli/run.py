@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_project
+from drivetrain.cli.project import open_project, open_store
 from drivetrain.cli.screen import duration
-from drivetrain.errors import UnknownName
+from drivetrain.errors import DrivetrainError, UnknownName
 from drivetrain.pipeline.engine import Execution
+from drivetrain.pipeline.guardian import record_crash
 from drivetrain.pipeline.plan import make_plan, parse_settings
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from drivetrain.cli.screen import Screen
+    from drivetrain.pipeline.guardian import Crash
     from drivetrain.pipeline.run import StepRun
 
 _SIGNS = {"finished": "✓", "cached": "·", "failed": "✗", "skipped": "-", "interrupted": "✗"}
@@ -56,6 +58,12 @@ def execute(options: Namespace, screen: Screen) -> Any:
     steps = list(execution.steps.values())
     opened.store.close()
     return {"run": run, "steps": steps}
+
+
+def after_crash(options: Namespace, crash: Crash) -> DrivetrainError | None:
+    """Record that the process of this command is gone, and return what it was at."""
+    project, store = open_store(options)
+    return record_crash(store, crash, project.root)
 
 
 class _Progress:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from drivetrain.cli import Command
+    from drivetrain.pipeline.guardian import Crash
 
 _TITLES = {"build": "Build", "release": "Release", "operate": "Operate"}
 
@@ -24,8 +25,8 @@ class _Parser(ArgumentParser):
         self.exit(2, f"{message}\n  → `{self.prog} --help` shows how it is used\n")
 
 
-def carry_out(arguments: list[str], commands: Mapping[str, Command]) -> int:
-    """Carry out one command line."""
+def carry_out(arguments: list[str], commands: Mapping[str, Command], *, is_process: bool) -> int:
+    """Carry out one command line; `is_process` says that this process is there for it alone."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview(commands))
         return 0
@@ -43,7 +44,17 @@ def carry_out(arguments: list[str], commands: Mapping[str, Command]) -> int:
     parser.add_argument("--profile", default="", help="use [profile.NAME] of drivetrain.toml")
     module.arguments(parser)
     options = parser.parse_args(arguments[1:])
+    if is_process and hasattr(module, "after_crash"):
+        from drivetrain.pipeline.guardian import guarded  # only a command that runs the user's code needs one
+
+        return guarded(lambda: _executed(module, options), lambda crash: _after_crash(module, options, crash))
     return _executed(module, options)
+
+
+def _after_crash(module: Any, options: Namespace, crash: Crash) -> int:
+    failure = module.after_crash(options, crash)
+    Screen(json=options.json).error(failure or DrivetrainError(f"the process {crash.how}"))
+    return 1
 
 
 def _executed(module: Any, options: Namespace) -> int:

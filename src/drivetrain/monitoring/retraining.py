@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from drivetrain.monitoring.supervisor import end_with_parent, last_line
+from drivetrain.monitoring.supervisor import last_line
 from drivetrain.monitoring.window import Alert
+from drivetrain.pipeline.ending import end_with_parent
 from drivetrain.pipeline.run import Run
 from drivetrain.pipeline.runner import mark_interrupted
 from drivetrain.registry.registry import champion_of

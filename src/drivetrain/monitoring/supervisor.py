@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from drivetrain.pipeline.ending import end_with_parent, ending
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 # The pause before a dead child is started again; it doubles with each early death, up to the longest.
@@ -24,7 +24,6 @@ SETTLED_S = 30.0
 GRACE_S = 10.0
 LOG_BYTES = 16 << 20
 _LOOK_S = 0.1
-_PR_SET_PDEATHSIG = 1
 
 
 class Child(msgspec.Struct, frozen=True):
@@ -104,7 +103,7 @@ class Supervisor:
         pause = min(FIRST_PAUSE_S * 2 ** max(running.early_deaths - 1, 0), LONGEST_PAUSE_S)
         running.process, running.start_at = None, now + pause
         said = last_line(self._log_of(running.child))
-        detail = f"{_spoken(code)}; again in {pause:g} s" + (f"; it said: {said}" if said else "")
+        detail = f"{ending(code)}; again in {pause:g} s" + (f"; it said: {said}" if said else "")
         yield Change(name=running.child.name, state="died", pid=process.pid, detail=detail)
 
     def _start(self, child: Child) -> subprocess.Popen[bytes]:
@@ -137,7 +136,7 @@ class Supervisor:
             assert running.process is not None
             try:
                 code = running.process.wait(timeout=max(0.0, deadline - time.monotonic()))
-                detail = _spoken(code)
+                detail = ending(code)
             except subprocess.TimeoutExpired:
                 detail = f"killed after {GRACE_S:g} s"
             _signal_group(running.process.pid, signal.SIGKILL)
@@ -147,38 +146,11 @@ class Supervisor:
         return changes
 
 
-def end_with_parent() -> Callable[[], None] | None:
-    """Return what a child process calls before it begins, so that it is ended when its parent dies; None off Linux.
-
-    The signal is SIGTERM, which lets a server end its own workers.
-    """
-    if sys.platform != "linux":
-        return None
-    prctl: Any = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # it died before we could ask
-            os._exit(1)
-
-    return ask
-
-
 def _signal_group(pid: int, number: signal.Signals, *, leader_only: bool = False) -> None:
     try:
         os.kill(pid, number) if leader_only else os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):
         pass  # all of them have ended
-
-
-def _spoken(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"ended by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"ended by signal {-code}"
 
 
 def last_line(path: Path) -> str:

@@ -30,7 +30,7 @@ class Attempts:
     def __init__(
         self, *, system: System, store: Store, root: Path, run: str, held: Mapping[str, Any], handover: Handover
     ) -> None:
-        self._system, self._store, self._root, self._held, self._handover = system, store, root, held, handover
+        self._system, self._store, self.root, self._held, self._handover = system, store, root, held, handover
         self._logs = logs_of(store.root, run)
         self._workers: Workers | None = None
 
@@ -80,7 +80,7 @@ class Attempts:
             order,
             store=self._store,
             system=self._system,
-            root=self._root,
+            root=self.root,
             handover=self._handover,
             write=self._write,
             held=self._held,
@@ -97,7 +97,7 @@ class Attempts:
         """Get ready for steps that run in processes of their own."""
         from drivetrain.pipeline.workers import Workers  # subprocess and multiprocessing cost 10 ms
 
-        self._workers = Workers(system=self._system, store=self._store, root=self._root, handover=self._handover.folder)
+        self._workers = Workers(system=self._system, store=self._store, root=self.root, handover=self._handover.folder)
 
     def _isolated(self) -> Workers:
         assert self._workers is not None, "prepared, since the plan has an isolated step"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from glob import glob
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -36,7 +36,7 @@ class Budget:
     def __init__(self, *, cpu: float, memory_gib: float | None = None, gpus: int | None = None) -> None:
         self.cpu = cpu
         self.memory_gib = memory_of_machine_gib() if memory_gib is None else memory_gib
-        self.gpus = len(glob("/dev/nvidia[0-9]*")) if gpus is None else gpus
+        self.gpus = _gpus_of_machine() if gpus is None else gpus
         self._free_cpu, self._free_gib = self.cpu, self.memory_gib
         self._free_gpus = list(range(self.gpus))
 
@@ -76,6 +76,10 @@ class Budget:
         self._free_cpu += share.cpu
         self._free_gib += share.memory_gib
         self._free_gpus = sorted([*self._free_gpus, *share.gpus])
+
+
+def _gpus_of_machine() -> int:
+    return sum(re.fullmatch(r"nvidia\d+", name) is not None for name in os.listdir("/dev"))
 
 
 def memory_of_machine_gib() -> float:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from drivetrain.errors import LeaseLost
+from drivetrain.pipeline.key import changes
 from drivetrain.pipeline.run import Metric, StepRun
 from drivetrain.pipeline.runner import Runner, is_alive
 from drivetrain.pipeline.source import Source
@@ -32,6 +33,15 @@ def last_finished(ledger: Ledger, name: str) -> StepRun | None:
     """Return the newest finished step of that name."""
     found = ledger.find(StepRun, {"step": name, "state": "finished"}, order="-started_at", limit=1)
     return found[0] if found else None
+
+
+def why_now(ledger: Ledger, name: str, made_of: Mapping[str, str]) -> str:
+    """Return why a step runs now: what has changed since it last finished."""
+    earlier = last_finished(ledger, name)
+    if earlier is None:
+        return "first time"
+    found = changes(earlier.ingredients, made_of)
+    return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
 
 
 def is_whole(store: Store, step: StepRun) -> bool:

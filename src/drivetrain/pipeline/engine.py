@@ -5,33 +5,35 @@ from __future__ import annotations
 import os
 import threading
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from drivetrain.errors import CorruptArtifact, DrivetrainError, LeaseLost, StoreError
 from drivetrain.pipeline.attempt import Attempts
 from drivetrain.pipeline.budget import Budget, Share
-from drivetrain.pipeline.claim import claim, commit, finished, is_whole, last_finished
+from drivetrain.pipeline.claim import claim, commit, finished, is_whole, why_now
 from drivetrain.pipeline.code import CodeReader
-from drivetrain.pipeline.failure import account, failure_of
+from drivetrain.pipeline.conclusion import conclude
+from drivetrain.pipeline.failure import account
 from drivetrain.pipeline.handover import Handover
-from drivetrain.pipeline.key import changes, ingredients_of, key_of
-from drivetrain.pipeline.node import Node, inputs_of, items_of
+from drivetrain.pipeline.key import ingredients_of, key_of
+from drivetrain.pipeline.mapping import Gathering
+from drivetrain.pipeline.node import Node, inputs_of
 from drivetrain.pipeline.origin import OriginReader
 from drivetrain.pipeline.run import Run, StepRun, StepState
 from drivetrain.pipeline.runner import Heart, mark_interrupted
 from drivetrain.pipeline.schedule import Schedule
 from drivetrain.pipeline.steplog import captured
 from drivetrain.pipeline.task import Order, Outcome
-from drivetrain.security.event import record_event
 from drivetrain.store.collection import FORMAT
 from drivetrain.store.record import new_id, now
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from drivetrain.pipeline.observer import Observer
     from drivetrain.pipeline.plan import Plan
     from drivetrain.store.artifact import Artifact
     from drivetrain.store.store import Store
@@ -39,18 +41,6 @@ if TYPE_CHECKING:
 
 # How often a step that another runner is at is looked for.
 LOOK_S = 0.05
-
-
-class Observer(Protocol):
-    """Whoever wants to see a run as it goes; the calls come from several threads."""
-
-    def step(self, step: StepRun) -> None:
-        """Hear that a step has another state now."""
-        ...
-
-    def said(self, step: str, line: str) -> None:
-        """Hear a line that a step has printed."""
-        ...
 
 
 class Execution:
@@ -101,8 +91,7 @@ class Execution:
             handover=Handover(store.root / "handover" / self.run.id),
         )
         self._done: SimpleQueue[tuple[Node, StepRun, Outcome]] = SimpleQueue()
-        # Of each mapped step on its way: the outputs of its items so far, by label.
-        self._members: dict[str, dict[str, dict[str, Artifact]]] = {}
+        self._gathering = Gathering(store)
         # Steps that did not run, written together when the run ends.
         self._unchanged: list[StepRun] = []
         self._failure: BaseException | None = None
@@ -133,7 +122,17 @@ class Execution:
             self._is_ending.set()
             self._attempts.close()
             heart.stop()
-        self._conclude_run(origin)
+        try:
+            self.run = conclude(
+                self.run,
+                self.steps.values(),
+                store=self.store,
+                origin=origin.result(),
+                failure=self._failure,
+                unwritten=self._unchanged,
+            )
+        except StoreError as error:
+            self._failure = self._failure or error
         if self._failure is not None:
             raise self._failure
         return self.run
@@ -173,7 +172,7 @@ class Execution:
         self._schedule.begin(node, share)
         order = self._order(node, step)
         if node.is_mapped:
-            self._done.put((node, step, self._together(node, order)))
+            self._done.put((node, step, self._gathering.together(node, order, self._attempts)))
         elif self._schedule.is_crowded or node.part.conduct.is_isolated:
             threading.Thread(target=self._attempt, args=(node, step, order, share), daemon=True).start()
         else:
@@ -192,10 +191,10 @@ class Execution:
         made_of, sources = self._made_of(node)
         key = self.keys[node.name] = key_of(made_of)
         reason = node.reason or ("forced" if self.force & {node.name, node.part.name} else "")
-        together = self._members.get(node.name) if node.is_mapped else None
-        if together is not None:
-            ran = sum(self.steps[f"{node.name}[{label}]"].state == "finished" for label in together)
-            reason = f"{ran} of {len(together)} items ran"
+        labels = self._gathering.labels(node)
+        if labels is not None:
+            ran = sum(self.steps[f"{node.name}[{label}]"].state == "finished" for label in labels)
+            reason = f"{ran} of {len(labels)} items ran"
         elif node.part.CACHED:
             known = finished(self.store.ledger, key)
             if not reason and known is not None and is_whole(self.store, known):
@@ -203,13 +202,17 @@ class Execution:
                 return None
             reason = reason or ("its output is gone" if known else "")
             if node.is_mapped:
-                self._expand(node)
+                children = self._gathering.expand(node, self.artifacts, force=self.force)
+                self._schedule.add(children)
+                if not children:
+                    self._schedule.make_ready(node)
                 return None
         else:
             reason = "decides anew in every run"
-        step = self._new_step(node, made_of, state="running", reason=reason or self._why_now(node, made_of))
+        reason = reason or why_now(self.store.ledger, node.name, made_of)
+        step = self._new_step(node, made_of, state="running", reason=reason)
         if node.part.CACHED:
-            found = claim(self.store, step, sources, anew=bool(node.reason or reason == "forced" or together))
+            found = claim(self.store, step, sources, anew=bool(node.reason or reason == "forced" or labels is not None))
             if isinstance(found, StepRun):
                 self._take_known(node, found)
                 return None
@@ -244,13 +247,6 @@ class Execution:
         self.warnings |= dict.fromkeys(warnings)
         return made_of, sources
 
-    def _why_now(self, node: Node, made_of: Mapping[str, str]) -> str:
-        earlier = last_finished(self.store.ledger, node.name)
-        if earlier is None:
-            return "first time"
-        found = changes(earlier.ingredients, made_of)
-        return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
-
     def _new_step(self, node: Node, made_of: Mapping[str, str], *, state: StepState, reason: str) -> StepRun:
         needs = self.system.needs[node.part.name]
         inputs = {word: self.artifacts[need] for word, need in needs.items() if need in self.artifacts}
@@ -268,6 +264,7 @@ class Execution:
             settings=self.plan.settings[node.part.name],
             ingredients=dict(made_of),
             parent=node.part.name if node.label else "",
+            place=str(node.part.place),
         )
 
     def _order(self, node: Node, step: StepRun) -> Order:
@@ -356,9 +353,7 @@ class Execution:
         """Take a step as done: its outputs are there, and those that waited for it may begin."""
         self._show(step)
         if node.label:
-            members = self._members[node.part.name]
-            members[node.label] = step.outputs
-            if all(members.values()):
+            if self._gathering.take(node, step.outputs):
                 self._schedule.make_ready(self._schedule.nodes[node.part.name])
             return
         self.artifacts |= step.outputs
@@ -373,33 +368,7 @@ class Execution:
         if self.observer is not None:
             self.observer.step(step)
 
-    # Mapped steps.
-
-    def _expand(self, node: Node) -> None:
-        """Make a node of each item; when all have their outputs, the mapped step has its own."""
-        items = items_of(node.part, self.artifacts, self.store)
-        self._members[node.name] = {label: {} for label in items}
-        for label, item in items.items():
-            child = Node(node.part, label=label, item=item)
-            child.reason = "forced" if self.force & {child.name, node.name} else ""
-            self._schedule.nodes[child.name] = child
-            self._schedule.make_ready(child)
-        if not items:
-            self._schedule.make_ready(node)
-
-    def _together(self, node: Node, order: Order) -> Outcome:
-        """Return the outputs of a mapped step, whose items have all come."""
-        outputs = {}
-        try:
-            for name in node.part.outputs():
-                members = {label: found[name] for label, found in self._members[node.name].items()}
-                kept = self.store.keep_collection(members)
-                whole = msgspec.structs.replace(order, artifacts={**order.artifacts, name: kept})
-                detail = node.part.gathered(self._attempts.task(whole), name)
-                outputs[name] = msgspec.structs.replace(kept, detail=detail)
-        except BaseException as error:
-            return Outcome(error=failure_of(node.name, node.part, error, self.root))
-        return Outcome(outputs=outputs)
+    # Damage.
 
     def _mend(self, node: Node, step: StepRun, error: CorruptArtifact) -> bool:
         """Set a damaged artifact aside, and do the step that gave it again before this one; once."""
@@ -410,7 +379,7 @@ class Execution:
         giver.reason = "its output was damaged"
         for name in giver.part.outputs():
             self._held.pop(name, None)
-        self._members.pop(giver.name, None)
+        self._gathering.forget(giver)
         self.store.ledger.write(msgspec.structs.replace(step, state="interrupted", error=error.message))
         self._schedule.wait(node, [giver.name])
         self._schedule.make_ready(giver)
@@ -426,58 +395,3 @@ class Execution:
                 if any(member.digest == digest for member in members):
                     return True
         return False
-
-    # What the record says.
-
-    def _conclude_run(self, origin: OriginReader) -> None:
-        """Record how the run ended."""
-        failure, found = self._failure, origin.result()
-        state: Literal["finished", "failed", "interrupted"] = (
-            "finished" if failure is None else "failed" if isinstance(failure, Exception) else "interrupted"
-        )
-        left = [step for step in self.steps.values() if step.state == "running"]
-        try:
-            self.run = msgspec.structs.replace(
-                self.run,
-                state=state,
-                finished_at=now(),
-                actor=found.actor,
-                commit=found.commit,
-                dirty_diff=self.store.artifacts.put(found.dirty_diff.encode()) if found.dirty_diff else "",
-                environment=found.environment | _packages(self.steps.values()),
-                error="" if failure is None else str(failure) or type(failure).__name__,
-            )
-            with self.store.ledger.transaction():
-                self.store.ledger.write(
-                    self.run,
-                    *self._unchanged,
-                    *(msgspec.structs.replace(step, state="interrupted", error=f"the run {state}") for step in left),
-                )
-                record_event(
-                    self.store.ledger, f"run.{state}", subject=self.run.id, actor=found.actor, message=self._sentence()
-                )
-        except StoreError as error:
-            self._failure = failure or error
-
-    def _sentence(self) -> str:
-        states = [step.state for step in self.steps.values() if not step.parent]
-        figures = f"{states.count('finished')} steps run, {states.count('cached')} unchanged"
-        if "skipped" in states:
-            figures += f", {states.count('skipped')} skipped"
-        if self.run.state == "finished":
-            return f"A run ({self.run.reason}) finished: {figures}."
-        return f"A run ({self.run.reason}) {self.run.state}: {figures}. {(self.run.error.splitlines() or [''])[0]}"
-
-
-def _packages(steps: Collection[StepRun]) -> dict[str, str]:
-    return {
-        name.removeprefix("package."): version
-        for step in steps
-        for name, version in step.ingredients.items()
-        if name.startswith("package.")
-    }
-
-
-def execute(plan: Plan, *, store: Store, root: Path, **options: Any) -> Run:
-    """Carry out a plan; see `Execution` for the options."""
-    return Execution(plan, store=store, root=root, **options).execute()

@@ -39,18 +39,28 @@ def failure_of(name: str, part: Part, error: BaseException, root: Path) -> BaseE
     return failed
 
 
-def place_in_dump(dump: str, part: Part, root: Path) -> Place:
-    """Return the innermost line of the user's code in what `faulthandler` wrote; by default that of the part."""
+def trace_in_dump(dump: str) -> str:
+    """Return the lines of what `faulthandler` wrote that are not of ours or of Python's own start, outermost first."""
+    lines = [line for line in dump.splitlines() if (found := _FRAME.match(line)) and not _is_inner(found[1])]
+    return "\n".join(reversed(lines))
+
+
+def place_in_dump(dump: str, declared: Place, root: Path) -> Place:
+    """Return the innermost line of the user's code in what `faulthandler` wrote; by default where it is declared."""
     for file, line in _FRAME.findall(dump):
         if _is_users(file, root):
             return Place(file, int(line))
-    return part.place
+    return declared
 
 
 def account(error: BaseException) -> str:
     """Return an error as the record keeps it: the message, and the user's traceback."""
     trace = getattr(error, "traceback", "")
     return f"{error}\n\n{trace}".strip()
+
+
+def _is_inner(file: str) -> bool:
+    return file.startswith((_OURS, "<frozen"))
 
 
 def _is_users(file: str, root: Path) -> bool:

@@ -62,6 +62,8 @@ class StepRun(Record, frozen=True, kw_only=True):
     tries: int = 1
     # The mapped step that this is one item of.
     parent: str = ""
+    # Where the part is declared: file:line.
+    place: str = ""
     # Whether it ran in a process of its own.
     isolated: bool = False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import threading
 from datetime import datetime, timedelta
@@ -97,7 +96,7 @@ def mark_interrupted(ledger: Ledger) -> None:
 @lru_cache(maxsize=1)
 def host() -> str:
     """Return what tells this machine, since it was started, and this process namespace from all others."""
-    parts = [platform.node()]
+    parts = [os.uname().nodename]
     if sys.platform == "linux":
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             parts += [file.read().strip(), os.readlink("/proc/self/ns/pid")]

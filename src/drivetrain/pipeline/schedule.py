@@ -30,6 +30,12 @@ class Schedule:
             node = self.nodes[name] = Node(plan.system.parts[name])
             self.wait(node, [giver for giver in plan.system.givers[name] if giver in planned])
 
+    def add(self, nodes: Iterable[Node]) -> None:
+        """Take further nodes in, which wait for nothing."""
+        for node in nodes:
+            self.nodes[node.name] = node
+            self.make_ready(node)
+
     def wait(self, node: Node, givers: Iterable[str]) -> None:
         """Hold a node back until these have settled; with none, it is ready."""
         node.waits_for = set(givers)

@@ -43,8 +43,8 @@ def main(descriptor: int) -> None:
     parent: Connection[Any, Any] = Connection(descriptor)
     place: Place = parent.recv()
     with open(place.dump, "w", encoding="utf-8") as dump:
-        faulthandler.enable(dump)
-        faulthandler.register(DUMP_SIGNAL, dump)
+        faulthandler.enable(dump, all_threads=False)
+        faulthandler.register(DUMP_SIGNAL, dump, all_threads=False)
         os.chdir(place.root)
         sys.path[:] = place.path
         orders: SimpleQueue[Order] = SimpleQueue()

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import Place, StepCrashed, StepOutOfMemory, StepTimedOut, UsageError
-from drivetrain.pipeline.failure import place_in_dump
+from drivetrain.pipeline.ending import ending
+from drivetrain.pipeline.failure import place_in_dump, trace_in_dump
 from drivetrain.pipeline.task import Outcome
 from drivetrain.pipeline.worker import DUMP_SIGNAL, END
 from drivetrain.pipeline.worker import Place as Workplace
@@ -138,13 +139,16 @@ class Workers:
         """End a process, and return where it was."""
         dump = worker.whereabouts()
         worker.kill()
-        return dump, place_in_dump(dump, part, self._root)
+        return trace_in_dump(dump), place_in_dump(dump, part.place, self._root)
 
     def _crashed(self, worker: _Worker, order: Order, part: Part) -> Outcome:
         code = worker.wait()
         dump = worker.dump()
         error = StepCrashed(
-            step=order.step, ending=ending(code), traceback=dump, place=place_in_dump(dump, part, self._root)
+            step=order.step,
+            ending=ending(code),
+            traceback=trace_in_dump(dump),
+            place=place_in_dump(dump, part.place, self._root),
         )
         return Outcome(error=error, is_passing=True)
 
@@ -269,18 +273,3 @@ def _group(leader: int) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found
-
-
-def ending(code: int) -> str:
-    """Return, for people, how a process ended.
-
-    >>> ending(3), ending(-9)
-    ('ended with exit code 3', 'was ended by SIGKILL, as the system does when memory runs out')
-    """
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"was ended by {name}" + (", as the system does when memory runs out" if name == "SIGKILL" else "")

@@ -35,6 +35,8 @@ class Gate(Part, frozen=True, eq=False):
 
     model: Model
     require: Sequence[Condition] = ()
+    # A part that must have said yes, such as a `dt.Approval`; otherwise the gate is not asked.
+    when: Part | None = None
 
     def __post_init__(self) -> None:
         place = caller()
@@ -63,6 +65,12 @@ class Gate(Part, frozen=True, eq=False):
             if isinstance(part, Evaluation) and self.model.name in part.parameters()
         ]
         return {name: name for name in dict.fromkeys(wanted)}
+
+    def waits(self) -> tuple[str, ...]:
+        return (self.when.name,) if self.when is not None else ()
+
+    def refers(self) -> tuple[Part, ...]:
+        return (self.when,) if self.when is not None else ()
 
     def outputs(self) -> dict[str, Any]:
         return {self.name: dict}

@@ -1,0 +1,109 @@
+"""A guardian: the process above a run, which tells what happened when a step takes the whole interpreter down."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from drivetrain.errors import Place, StepCrashed
+from drivetrain.pipeline.ending import end_with_parent, ending
+from drivetrain.pipeline.failure import account, place_in_dump, trace_in_dump
+from drivetrain.pipeline.run import Run, StepRun
+from drivetrain.security.event import record_event
+from drivetrain.store.record import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import FrameType
+
+    from drivetrain.store.store import Store
+
+
+class Crash(msgspec.Struct, frozen=True):
+    """What is known of a process that is gone: its id, how it ended, and what `faulthandler` wrote."""
+
+    pid: int
+    how: str
+    dump: str
+
+
+def guarded(work: Callable[[], int], crashed: Callable[[Crash], int]) -> int:
+    """Do the work in a child process and return its exit code, here and there.
+
+    When the child ends before the work does, `crashed` is asked for the code, here. To be called while this process
+    has a single thread. SIGTERM goes on to the child, which takes it as Ctrl-C; and the child ends with this process.
+    """
+    end_with_us = end_with_parent(signal.SIGKILL)
+    reader, writer = os.pipe()
+    dump = os.memfd_create("dump") if sys.platform == "linux" else -1
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        if end_with_us is not None:
+            end_with_us()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if dump >= 0:
+            faulthandler.enable(dump, all_threads=False)
+        try:
+            return work()
+        finally:
+            os.write(writer, b".")
+
+    def hand_on(number: int, _: FrameType | None) -> None:
+        os.kill(child, number)
+
+    os.close(writer)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
+    signal.signal(signal.SIGTERM, hand_on)
+    has_worked = bool(os.read(reader, 1))
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if has_worked:
+        return code if code >= 0 else 1
+    text = os.pread(dump, 1 << 20, 0).decode(errors="replace") if dump >= 0 else ""
+    return crashed(Crash(child, ending(code), text))
+
+
+def record_crash(store: Store, crash: Crash, root: Path) -> StepCrashed | None:
+    """Record that the process of a run is gone, and return the failure of the steps that it was at.
+
+    None where it was at no step: the run is marked all the same.
+    """
+    failure = None
+    for run in store.ledger.find(Run, {"state": "running", "pid": crash.pid}):
+        steps = store.ledger.find(StepRun, {"run": run.id, "state": "running"})
+        others = f", while {len(steps)} steps ran: {', '.join(step.step for step in steps)}" if len(steps) > 1 else ""
+        failures = [
+            StepCrashed(
+                step=step.step,
+                ending=crash.how + others,
+                traceback=trace_in_dump(crash.dump),
+                place=place_in_dump(crash.dump, _place(step), root),
+            )
+            for step in steps
+        ]
+        failure = failures[0] if failures else None
+        with store.ledger.transaction():
+            store.ledger.write(
+                msgspec.structs.replace(
+                    run, state="failed", finished_at=now(), error=str(failure or f"its process {crash.how}")
+                ),
+                *(
+                    msgspec.structs.replace(step, state="failed", error=account(error))
+                    for step, error in zip(steps, failures, strict=True)
+                ),
+            )
+            message = f"A run ({run.reason}) failed: its process {crash.how}."
+            record_event(store.ledger, "run.failed", subject=run.id, message=message)
+    return failure
+
+
+def _place(step: StepRun) -> Place:
+    file, _, line = step.place.rpartition(":")
+    return Place(file, int(line))

@@ -1,0 +1,65 @@
+"""Mapped steps on their way: a node for each item, and the collection when all of them have come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from drivetrain.pipeline.failure import failure_of
+from drivetrain.pipeline.node import Node, items_of
+from drivetrain.pipeline.task import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from drivetrain.pipeline.attempt import Attempts
+    from drivetrain.pipeline.task import Order
+    from drivetrain.store.artifact import Artifact
+    from drivetrain.store.store import Store
+
+
+class Gathering:
+    """The outputs of mapped steps so far, by the step and the label of the item."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._members: dict[str, dict[str, dict[str, Artifact]]] = {}
+
+    def expand(self, node: Node, artifacts: Mapping[str, Artifact], *, force: Collection[str]) -> list[Node]:
+        """Return a node for each item of a mapped one."""
+        items = items_of(node.part, artifacts, self._store)
+        self._members[node.name] = {label: {} for label in items}
+        children = [Node(node.part, label=label, item=item) for label, item in items.items()]
+        for child in children:
+            child.reason = "forced" if child.name in force or node.name in force else ""
+        return children
+
+    def labels(self, node: Node) -> list[str] | None:
+        """Return the labels of a mapped step that is on its way; None before it is expanded."""
+        members = self._members.get(node.name) if node.is_mapped else None
+        return None if members is None else list(members)
+
+    def take(self, node: Node, outputs: dict[str, Artifact]) -> bool:
+        """Take the outputs of an item, and return whether it was the last."""
+        members = self._members[node.part.name]
+        members[node.label] = outputs
+        return all(members.values())
+
+    def forget(self, node: Node) -> None:
+        """Let a mapped step come together anew."""
+        self._members.pop(node.name, None)
+
+    def together(self, node: Node, order: Order, attempts: Attempts) -> Outcome:
+        """Return the outputs of a mapped step, whose items have all come."""
+        outputs = {}
+        try:
+            for name in node.part.outputs():
+                members = {label: found[name] for label, found in self._members[node.name].items()}
+                kept = self._store.keep_collection(members)
+                whole = msgspec.structs.replace(order, artifacts={**order.artifacts, name: kept})
+                task = attempts.task(whole)
+                outputs[name] = msgspec.structs.replace(kept, detail=node.part.gathered(task, name))
+        except BaseException as error:
+            return Outcome(error=failure_of(node.name, node.part, error, attempts.root))
+        return Outcome(outputs=outputs)
