@@ -51,7 +51,7 @@ def items_of(part: Part, artifacts: Mapping[str, Artifact], store: Store) -> dic
         StepFailed: what it is mapped over is no list or dict, or two of them do not fit.
     """
     columns = {}
-    for word, source in part.conduct.each.items():
+    for word, source in part.conduct.sources().items():
         columns[word] = _column(part, word, source, artifacts, store)
     first, *others = columns
     for other in others:
@@ -73,7 +73,7 @@ def inputs_of(node: Node, system: System, artifacts: Mapping[str, Artifact], sto
     }
     found |= {word: item.digest for word, item in node.item.items()}
     if node.is_mapped:
-        listed = {word for word, source in node.part.conduct.each.items() if not isinstance(source, str)}
+        listed = {word for word, source in node.part.conduct.sources().items() if not isinstance(source, str)}
         found |= {
             f"{word}[{label}]": item.digest
             for label, items in (items_of(node.part, artifacts, store) if listed else {}).items()

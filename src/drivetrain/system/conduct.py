@@ -51,13 +51,13 @@ class Retry(msgspec.Struct, frozen=True):
 class Conduct(msgspec.Struct, frozen=True, kw_only=True):
     """How a step is carried out.
 
-    `each` maps a parameter to what it takes the items of: an output's name, a list, or `Items`. `when` names the output
-    that must be true. A step with a time-out, a memory limit or a GPU runs in a process of its own, and so does any
-    with `isolated`.
+    `each` maps a parameter to what it takes the items of: an output or the part that gives it, a list, a dict, or
+    `Items`. `when` is the output that must be true, or its part. A step with a time-out, a memory limit or a GPU runs
+    in a process of its own, and so does any with `isolated`.
     """
 
     each: dict[str, Any] = {}
-    when: str = ""
+    when: Any = ""
     retry: Retry = Retry(0)
     timeout_s: float | None = None
     memory_gib: float | None = None
@@ -69,6 +69,15 @@ class Conduct(msgspec.Struct, frozen=True, kw_only=True):
     def is_isolated(self) -> bool:
         """Whether the step runs in a process of its own."""
         return self.isolated or self.timeout_s is not None or self.memory_gib is not None or self.gpu > 0
+
+    @property
+    def condition(self) -> str:
+        """The name of the output that must be true; empty when there is none."""
+        return name_of(self.when)
+
+    def sources(self) -> dict[str, Any]:
+        """Return what each mapped parameter takes the items of: the name of an output, or the items."""
+        return {word: name_of(source) or source for word, source in self.each.items()}
 
     @property
     def asks_for_more(self) -> bool:
@@ -109,8 +118,6 @@ def conduct_of(options: Options, *, place: Place | None = None) -> Conduct:
             place=place,
         )
     written["retry"] = Retry(retry) if isinstance(retry, int) else retry
-    if "when" in written:
-        written["when"] = _named(written["when"])
     each = written.pop("each", {})
     if not isinstance(each, Mapping):
         raise BadSetting(
@@ -119,24 +126,20 @@ def conduct_of(options: Options, *, place: Place | None = None) -> Conduct:
             right='name the parameter and what it takes the items of: `each={"month": "months"}`',
             place=place,
         )
-    written["each"] = {word: _items(word, source, place) for word, source in each.items()}
-    return Conduct(**written)
+    for word, source in each.items():
+        if not isinstance(source, (str, list, tuple, dict, Items)) and not hasattr(source, "outputs"):
+            raise BadSetting(
+                setting=f"each of {word!r}",
+                found=repr(source),
+                right="name an output of the system, or write a list of items",
+                place=place,
+            )
+    return Conduct(each=dict(each), **written)
 
 
-def _items(word: str, source: Any, place: Place | None) -> Any:
-    if isinstance(source, (list, tuple, dict, Items)):
-        return source
-    name = _named(source)
-    if not name:
-        raise BadSetting(
-            setting=f"each of {word!r}",
-            found=repr(source),
-            right="name an output of the system, or write a list of items",
-            place=place,
-        )
-    return name
+def name_of(source: Any) -> str:
+    """Return the name of an output that is given as text, or as the part that gives it; empty for anything else.
 
-
-def _named(source: Any) -> str:
-    """Return the name of an output that is given as text, or as the part that gives it."""
+    A part may get its name only after it was mentioned.
+    """
     return source if isinstance(source, str) else str(getattr(source, "name", ""))

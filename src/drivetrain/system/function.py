@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Self, Unpack, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Self, Unpack, get_args, get_origin, get_type_hints, overload
 
 import msgspec
 
@@ -69,9 +69,13 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
         return dict(zip(named, defaults, strict=True)) | (self.function.__kwdefaults__ or {})
 
     def needs(self, parts: Mapping[str, Part]) -> dict[str, str]:
-        settings, each = self.settings(), self.conduct.each
+        settings, each = self.settings(), self.conduct.sources()
         named = {name: each.get(name, name) for name in self.parameters() if name not in settings}
         return {name: source for name, source in named.items() if isinstance(source, str)}
+
+    def refers(self) -> tuple[Part, ...]:
+        mentioned = (self.conduct.when, *self.conduct.each.values())
+        return tuple(part for part in mentioned if isinstance(part, Part))
 
     def optional(self) -> frozenset[str]:
         return frozenset(
@@ -120,7 +124,7 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
         for word in self.conduct.each:
             if word not in inputs:
                 raise UnknownName(kind=f"parameter of {self.name!r}", name=word, known=inputs, place=self.place)
-        when = self.conduct.when
+        when = self.conduct.condition
         if when and parts[when].outputs()[when] not in (bool, None, Any):
             raise DeclarationError(
                 f"{self.name!r} runs when {when!r} is true, and that is no bool",
@@ -182,6 +186,12 @@ class Step(FunctionPart, frozen=True, kw_only=True, eq=False):
         return {name: Output(value) for name, value in zip(self.outputs_named, values, strict=True)}
 
 
+@overload
+def step(function: Callable[..., Any], /) -> Step: ...
+@overload
+def step(
+    *, outputs: tuple[str, ...] | list[str] = (), **options: Unpack[Options]
+) -> Callable[[Callable[..., Any]], Step]: ...
 def step(
     function: Callable[..., Any] | None = None,
     /,

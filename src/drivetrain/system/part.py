@@ -89,7 +89,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     def waits(self) -> tuple[str, ...]:
         """Return the outputs that must be there first although the part does not take them."""
-        return (self.conduct.when,) if self.conduct.when else ()
+        return (self.conduct.condition,) if self.conduct.condition else ()
 
     def outputs(self) -> dict[str, Any]:
         """Return the names of what the part gives, each with its type."""

@@ -1,0 +1,42 @@
+"""Systems that run inside the test: parts are made of functions, and each run has its record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivetrain.pipeline.engine import Execution
+from drivetrain.pipeline.plan import make_plan
+from drivetrain.store.store import Store
+from drivetrain.system.part import Part
+from drivetrain.system.system import System
+
+
+class Lab:
+    """Runs systems on one store, and gives their values and states. The tests are the project whose code counts."""
+
+    root = Path(__file__).parents[1]
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = Store.open(folder / "store")
+        self.last: Execution | None = None
+
+    def run(self, *parts: Part, settings: dict[str, Any] | None = None, **options: Any) -> dict[str, str]:
+        """Run the parts and return the state of each step."""
+        plan = make_plan(System("lab", *parts), settings=settings)
+        self.last = Execution(plan, store=self.store, root=self.root, **options)
+        self.last.execute()
+        return {name: step.state for name, step in self.last.steps.items()}
+
+    def value(self, name: str, form: Any = None) -> Any:
+        """Return an output of the last run."""
+        assert self.last is not None
+        return self.store.value(self.last.artifacts[name], form)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)

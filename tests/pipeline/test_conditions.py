@@ -1,0 +1,119 @@
+"""Conditions and approvals: what runs only when something holds, or when somebody agrees."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from tests.pipeline.conftest import Lab
+
+import drivetrain as dt
+from drivetrain.errors import DeclarationError, NotFound, Refused, UnknownName
+from drivetrain.pipeline.approval import Request, answer
+from drivetrain.security.event import Event
+
+
+@dt.step
+def drifted(is_so: bool = False) -> bool:
+    return is_so
+
+
+@dt.step(when=drifted)
+def retrained() -> int:
+    return 2
+
+
+@dt.step
+def tuned(retrained: int) -> int:
+    return retrained + 1
+
+
+@dt.step
+def report(retrained: int | None) -> str:
+    return f"retrained: {retrained}"
+
+
+def test_a_step_whose_condition_is_false_is_skipped_with_what_needs_it(lab: Lab) -> None:
+    states = lab.run(drifted, retrained, tuned, report)
+    assert states == {"drifted": "finished", "retrained": "skipped", "tuned": "skipped", "report": "finished"}
+    assert lab.value("report") == "retrained: None"
+
+
+def test_when_the_condition_holds_it_runs_as_any_other(lab: Lab) -> None:
+    lab.run(drifted, retrained, tuned, report)
+    states = lab.run(drifted, retrained, tuned, report, settings={"drifted.is_so": True})
+    assert states["tuned"] == "finished"
+    assert lab.value("report") == "retrained: 2"
+    assert "cached" in lab.run(drifted, retrained, tuned, report).values()
+
+
+def test_a_condition_is_a_bool_of_the_system() -> None:
+    @dt.step
+    def number() -> int:
+        return 1
+
+    @dt.step(when="number")
+    def rare() -> int:
+        return 2
+
+    with pytest.raises(DeclarationError, match="no bool"):
+        dt.System("lab", number, rare)
+    with pytest.raises(UnknownName, match="number"):
+        dt.System("lab", rare)
+
+
+def test_a_run_waits_until_somebody_agrees_and_remembers_who(lab: Lab) -> None:
+    @dt.step
+    def figures() -> dict[str, float]:
+        return {"auc": 0.7}
+
+    sign_off = dt.Approval(figures, question="good at night?", name="sign_off")
+
+    @dt.step(when=sign_off)
+    def released() -> bool:
+        return True
+
+    def agree() -> None:
+        while not lab.store.ledger.find(Request, {"state": "open"}):
+            time.sleep(0.02)
+        answer(lab.store.ledger, "sign_off", "approved", by="ann", reason="looked at the nights")
+
+    person = threading.Thread(target=agree)
+    person.start()
+    states = lab.run(figures, sign_off, released, workers=1)
+    person.join()
+    assert states["released"] == "finished"
+    (event,) = lab.store.ledger.find(Event, {"kind": "approval.approved"})
+    assert (event.actor, event.message) == ("ann", "sign_off was approved: looked at the nights")
+    # The same figures need no second word.
+    assert lab.run(figures, sign_off, released)["released"] == "cached"
+
+
+def test_a_refusal_skips_what_waits_for_it(lab: Lab) -> None:
+    @dt.step
+    def figures() -> dict[str, float]:
+        return {"auc": 0.7}
+
+    sign_off = dt.Approval(figures, timeout_s=0.1, name="sign_off")
+
+    @dt.step(when=sign_off)
+    def released() -> bool:
+        return True
+
+    assert lab.run(figures, sign_off, released)["released"] == "skipped"
+    assert lab.store.ledger.find(Request)[0].state == "expired"
+
+
+def test_an_answer_is_given_once_to_something_that_is_asked(lab: Lab) -> None:
+    with pytest.raises(NotFound):
+        answer(lab.store.ledger, "sign_off", "approved", by="ann", reason="")
+
+    @dt.step
+    def figures() -> dict[str, float]:
+        return {"auc": 0.7}
+
+    sign_off = dt.Approval(figures, timeout_s=0.1, name="sign_off")
+    lab.run(figures, sign_off)
+    with pytest.raises(Refused, match="expired"):
+        answer(lab.store.ledger, "sign_off", "approved", by="ann", reason="")
