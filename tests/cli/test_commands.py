@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import msgspec
 import pytest
 from tests.project import Project
@@ -50,6 +52,20 @@ def test_an_error_in_json_is_json_on_standard_error(project: Project) -> None:
     assert body["error"] == "NotFound"
     assert "drivetrain init" in body["remedy"]
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["serve", "ui", "up"])
+def test_a_taken_port_is_told_before_anything_starts(command: str, project: Project) -> None:
+    project.command("init", ".")
+    project.command("run")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        free = {"DRIVETRAIN_SERVE_PORT": "0"} if command == "up" else {"DRIVETRAIN_SERVE_PORT": port}
+
+        told = project.command(command, check=2, DRIVETRAIN_CONSOLE_PORT=port, **free).stderr
+
+    assert told.startswith(f"the port {port} of 127.0.0.1 cannot be used: ")
+    assert "http://" not in told, "nothing is said to answer"
 
 
 def test_a_pipe_that_closes_early_does_not_stop_the_run(project: Project) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import open_store
 from drivetrain.registry.registry import CHAMPION, point_alias, version
+from drivetrain.security.actor import actor
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -22,7 +22,7 @@ def arguments(parser: ArgumentParser) -> None:
 def execute(options: Namespace, screen: Screen) -> Any:
     _, store = open_store(options)
     chosen = version(store.ledger, options.version)
-    return point_alias(store.ledger, chosen.model, CHAMPION, chosen.id, reason=options.reason, actor=getpass.getuser())
+    return point_alias(store.ledger, chosen.model, CHAMPION, chosen.id, reason=options.reason, actor=actor())
 
 
 def show(result: Any, screen: Screen) -> None:

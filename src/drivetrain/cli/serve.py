@@ -22,7 +22,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    from drivetrain.serving.server import check_address, serve
+    from drivetrain.serving.server import check_address, check_port, serve
 
     opened = open_project(options)
     service = chosen_service(opened.system, options.service)
@@ -31,6 +31,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
     port = options.port or project.get("serve.port")
     workers = options.workers or project.get("serve.workers")
     check_address(host, project.get("serve.token"))
+    check_port(host, port)
     screen.note(
         f"{service.name} answers at http://{host}:{port}  (its page: http://{host}:{port}/docs; Ctrl-C ends it)"
     )

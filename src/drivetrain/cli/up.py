@@ -23,6 +23,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
+    from drivetrain.serving.server import check_address, check_port
+    from drivetrain.ui.server import refuse_public
+
     opened = open_project(options)
     service = chosen_service(opened.system, options.service)
     champion = champion_of(opened.store.ledger, service.model.name)
@@ -30,6 +33,11 @@ def execute(options: Namespace, screen: Screen) -> Any:
         raise UsageError(f"{service.model.name} has no champion yet", remedy="`drivetrain run` trains one")
     project = opened.project
     opened.store.close()
+    # Refused here, and not by a child that is then started again and again.
+    check_address(project.get("serve.host"), project.get("serve.token"))
+    check_port(project.get("serve.host"), project.get("serve.port"), instead="serve.port in drivetrain.toml")
+    refuse_public(project.get("console.host"), project.get("console.token"))
+    check_port(project.get("console.host"), project.get("console.port"), instead="console.port in drivetrain.toml")
     common = ["--profile", options.profile] + (["--file", options.file] if options.file else [])
     children = [
         Child("server", [sys.executable, "-m", "drivetrain", "serve", service.name, *common]),

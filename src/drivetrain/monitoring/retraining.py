@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from drivetrain.monitoring.supervisor import end_with_parent, last_line
+from drivetrain.monitoring.supervisor import end_with_parent, last_words
 from drivetrain.monitoring.window import Alert
 from drivetrain.pipeline.engine import mark_interrupted
 from drivetrain.pipeline.run import Run
@@ -179,7 +179,7 @@ class Retraining:
 
     def _tell_failure(self, code: int) -> None:
         assert self._started is not None
-        said = last_line(self._log)
+        said = last_words(self._log)
         LOG.error("the run that %s started failed with exit code %d: %s", self._started.subject, code, said)
         record_event(
             self._store.ledger,

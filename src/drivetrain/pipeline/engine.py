@@ -262,12 +262,13 @@ class Execution:
             return error
         place, shown = part.place, []
         for frame in traceback.extract_tb(error.__traceback__):
-            if frame.filename.startswith(str(self.root)) and "site-packages" not in frame.filename:
+            if frame.filename.startswith(f"{self.root}{os.sep}") and "site-packages" not in frame.filename:
                 place = Place(frame.filename, frame.lineno or 0)
-            shown.append(frame)
-        ours = os.path.dirname(os.path.dirname(__file__))
-        text = "".join(traceback.format_list([frame for frame in shown if not frame.filename.startswith(ours)]))
+                frame.filename = os.path.relpath(frame.filename, self.root)
+                shown.append(frame)
+        text = "".join(traceback.format_list(shown))
         failed = StepFailed(step=part.name, cause=f"{type(error).__name__}: {error}", traceback=text, place=place)
+        failed.remedy = " ".join(getattr(error, "__notes__", []))
         failed.__cause__ = error
         return failed
 

@@ -39,6 +39,12 @@ def load_system(path: Path, *, name: str = "") -> System:
         raise DeclarationError(
             f"{error.msg}: {(error.text or '').strip()}", place=Place(error.filename or str(path), error.lineno or 0)
         ) from error
+    except ModuleNotFoundError as error:
+        raise DeclarationError(
+            f"importing {path.name} found no module {error.name!r}",
+            remedy=f"install its package for {sys.executable}, or put the module beside {path.name}",
+            place=_user_line(error, path),
+        ) from error
     except Exception as error:
         raise DeclarationError(
             f"importing {path.name} raised {type(error).__name__}: {error}", place=_user_line(error, path)
