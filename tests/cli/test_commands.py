@@ -9,6 +9,8 @@ import pytest
 from tests.project import Project
 
 from drivetrain.cli import COMMANDS
+from drivetrain.monitoring.window import Alert
+from drivetrain.store.record import now
 
 pytest.importorskip("sklearn")
 pytest.importorskip("skops")
@@ -66,6 +68,17 @@ def test_a_taken_port_is_told_before_anything_starts(command: str, project: Proj
 
     assert told.startswith(f"the port {port} of 127.0.0.1 cannot be used: ")
     assert "http://" not in told, "nothing is said to answer"
+
+
+def test_a_single_look_of_the_monitor_lists_the_open_alerts(project: Project) -> None:
+    project.write("import drivetrain as dt\n\n\n@dt.step\ndef one() -> int:\n    return 1\n")
+    assert project.command("monitor", "--once").stdout == "looked once: no alert is open\n"
+
+    alert = Alert(id="alert-1", monitor="watch", rule="drift", version="late@1", message="miles moved", raised_at=now())
+    project.store().ledger.write(alert)
+
+    assert project.command("monitor", "--once").stdout == "just now: miles moved\n"
+    assert [each["id"] for each in project.json("monitor", "--once")["alerts"]] == ["alert-1"]
 
 
 def test_a_pipe_that_closes_early_does_not_stop_the_run(project: Project) -> None:
