@@ -10,6 +10,7 @@ from drivetrain.data.duration import checked_duration
 from drivetrain.errors import CheckFailed, DeclarationError, Place, UnknownName
 from drivetrain.store.record import now
 from drivetrain.system.caller import caller
+from drivetrain.system.declaration import declares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,6 +197,7 @@ class Holds(Check, frozen=True, kw_only=True, eq=False):
         return self.name or f"check({self.expression})"
 
 
+@declares
 def unique(*columns: str, severity: Severity = "fail") -> Check:
     """Require that no two rows have the same values in these columns.
 
@@ -205,6 +207,7 @@ def unique(*columns: str, severity: Severity = "fail") -> Check:
     return Unique(names=_named(columns, "unique"), severity=severity)
 
 
+@declares
 def not_null(*columns: str, severity: Severity = "fail") -> Check:
     """Require a value in each of these columns, in every row.
 
@@ -214,6 +217,7 @@ def not_null(*columns: str, severity: Severity = "fail") -> Check:
     return NotNull(names=_named(columns, "not_null"), severity=severity)
 
 
+@declares
 def between(column: str, low: Any, high: Any, *, severity: Severity = "fail") -> Check:
     """Require values from `low` to `high`, both included; a null passes, a NaN does not.
 
@@ -223,6 +227,7 @@ def between(column: str, low: Any, high: Any, *, severity: Severity = "fail") ->
     return Between(column=column, low=low, high=high, severity=severity)
 
 
+@declares
 def one_of(column: str, values: Sequence[Any], *, severity: Severity = "fail") -> Check:
     """Require one of `values` wherever there is a value.
 
@@ -232,6 +237,7 @@ def one_of(column: str, values: Sequence[Any], *, severity: Severity = "fail") -
     return OneOf(column=column, values=tuple(values), severity=severity)
 
 
+@declares
 def matches(column: str, regex: str, *, severity: Severity = "fail") -> Check:
     """Require text that matches a regular expression, somewhere unless it is anchored with `^` and `$`.
 
@@ -241,6 +247,7 @@ def matches(column: str, regex: str, *, severity: Severity = "fail") -> Check:
     return Matches(column=column, regex=regex, severity=severity)
 
 
+@declares
 def row_count(at_least: int = 1, at_most: int | None = None, *, severity: Severity = "fail") -> Check:
     """Require a number of rows.
 
@@ -250,6 +257,7 @@ def row_count(at_least: int = 1, at_most: int | None = None, *, severity: Severi
     return RowCount(at_least=at_least, at_most=at_most, severity=severity)
 
 
+@declares
 def fresh(column: str, within: str = "2d", *, severity: Severity = "fail") -> Check:
     """Require that the newest time in a column is at most `within` old when the dataset is read: `12h`, `2d`.
 
@@ -259,6 +267,7 @@ def fresh(column: str, within: str = "2d", *, severity: Severity = "fail") -> Ch
     return Fresh(column=column, within=checked_duration(within, "fresh", place=caller()), severity=severity)
 
 
+@declares
 def check(expression: Any, *, name: str = "", severity: Severity = "fail") -> Check:
     """Require that a polars expression is true in every row; where it is null, the row passes.
 

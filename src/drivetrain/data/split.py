@@ -12,6 +12,7 @@ from drivetrain.data.features import Features
 from drivetrain.data.schema import Column, Roles
 from drivetrain.errors import BadSetting, DeclarationError, Place, StepFailed
 from drivetrain.system.caller import caller
+from drivetrain.system.declaration import declares
 from drivetrain.system.part import Job, Output, Part
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Side(Part, frozen=True, kw_only=True, eq=False):
         return {self.name: Output(chosen.select(*names, roles.label), detail)}
 
 
+@declares
 def split(source: Features | Dataset, *, test: float | str = 0.25) -> tuple[Side, Side]:
     """Return two parts: rows to learn from, and rows to judge by, which never mix.
 

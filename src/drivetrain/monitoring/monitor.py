@@ -12,6 +12,7 @@ from drivetrain.errors import BadSetting, DeclarationError
 from drivetrain.monitoring.duration import duration
 from drivetrain.serving.service import Service
 from drivetrain.system.caller import caller
+from drivetrain.system.declaration import Declared
 from drivetrain.system.part import Part
 from drivetrain.training.evaluation import Condition
 
@@ -22,7 +23,7 @@ Rule = Literal["drift", "prediction_drift", "quality"]
 _DAY = timedelta(days=1)
 
 
-class Drift(msgspec.Struct, frozen=True, kw_only=True):
+class Drift(msgspec.Struct, frozen=True, kw_only=True, metaclass=Declared):
     """When inputs count as drifted: `at_least` features have a population stability index above `psi`.
 
     `columns` restricts it to these features; without it, all count.
@@ -46,17 +47,7 @@ class Watch(msgspec.Struct, frozen=True, eq=False):
         return f"{self.monitor.name}.{self.rule}"
 
 
-class _Named(type(msgspec.Struct)):  # type: ignore[misc]  # its public name is younger than the oldest msgspec
-    """Takes `drift=` and `quality=`: as attributes these names are the rules that a trigger waits for."""
-
-    def __call__(cls, *given: Any, **options: Any) -> Any:
-        for name in ("drift", "quality"):
-            if name in options:
-                options[f"{name}_limit"] = options.pop(name)
-        return super().__call__(*given, **options)
-
-
-class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
+class Monitor(Part, frozen=True, eq=False):
     """What a version sees and says, compared with its training: `Monitor(service, window="7d", drift=0.25)`.
 
     A window slides: every `every`, the last stretch of the length `window` is looked at, in the data's own time where
@@ -76,6 +67,8 @@ class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
     """
 
     ROLE: ClassVar[str] = "monitor"
+    # As attributes, the words are the rules that a trigger waits for.
+    WORDS: ClassVar[Mapping[str, str]] = {"drift": "drift_limit", "quality": "quality_limit"}
 
     service: Service
     window: str = "7d"

@@ -39,7 +39,9 @@ class Gate(Part, frozen=True, eq=False):
     def __post_init__(self) -> None:
         place = caller()
         msgspec.structs.force_setattr(self, "place", place)
-        msgspec.structs.force_setattr(self, "require", tuple(self.require))
+        required: Any = self.require
+        require = (required,) if isinstance(required, Condition) else tuple(required)
+        msgspec.structs.force_setattr(self, "require", require)
         if not isinstance(self.model, Model):
             raise DeclarationError(
                 f"a gate guards a model, and {self.model!r} is none",

@@ -8,13 +8,14 @@ import msgspec
 
 from drivetrain.errors import BadSetting, DeclarationError
 from drivetrain.system.caller import caller
+from drivetrain.system.declaration import Declared
 from drivetrain.system.part import Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Canary(msgspec.Struct, frozen=True, kw_only=True):
+class Canary(msgspec.Struct, frozen=True, kw_only=True, metaclass=Declared):
     """How a challenger is tried: the share of the entities it answers, and when it is promoted or rolled back.
 
     Both arms are compared by `metric` over the predictions whose label has arrived. With `at_least` labels in each arm,

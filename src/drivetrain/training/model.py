@@ -9,6 +9,7 @@ import msgspec
 from drivetrain.data.schema import Column, Roles, columns_of
 from drivetrain.data.split import direct_detail
 from drivetrain.errors import DeclarationError, StepFailed
+from drivetrain.system.declaration import declares
 from drivetrain.system.function import FunctionPart
 from drivetrain.system.part import Job, Output
 from drivetrain.training.signature import Signature, Task
@@ -117,6 +118,7 @@ class Model(FunctionPart, frozen=True, kw_only=True, eq=False):
 def model(function: Callable[..., Any], /) -> Model: ...
 @overload
 def model(*, task: Task | None = None) -> Callable[[Callable[..., Any]], Model]: ...
+@declares
 def model(function: Callable[..., Any] | None = None, /, *, task: Task | None = None) -> Any:
     """Declare a function that learns from a training table and returns a fitted model.
 
