@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import msgspec
 
-from drivetrain.data.duration import checked_duration
+from drivetrain.data.duration import duration
 from drivetrain.errors import CheckFailed, DeclarationError, Place, UnknownName
 from drivetrain.store.record import now
 from drivetrain.system.caller import caller
@@ -28,6 +28,11 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     WHOLE_TABLE: ClassVar[bool] = False
 
     severity: Severity = "fail"
+
+    def __post_init__(self) -> None:
+        known = get_args(Severity)
+        if self.severity not in known:
+            raise UnknownName(kind="severity of a check", name=str(self.severity), known=known, place=caller())
 
     def columns(self) -> tuple[str, ...]:
         """Return the columns that the check names."""
@@ -264,7 +269,8 @@ def fresh(column: str, within: str = "2d", *, severity: Severity = "fail") -> Ch
     >>> str(fresh("observed_at", within="6h"))
     'fresh(observed_at, within=6h)'
     """
-    return Fresh(column=column, within=checked_duration(within, "fresh", place=caller()), severity=severity)
+    duration(within, "within of dt.fresh", place=caller())
+    return Fresh(column=column, within=within, severity=severity)
 
 
 @declares

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
-from drivetrain.errors import BadSetting, DeclarationError
-from drivetrain.monitoring.duration import duration
+from drivetrain.data.duration import duration
+from drivetrain.errors import BadSetting, DeclarationError, UnknownName
 from drivetrain.serving.service import Service
 from drivetrain.system.caller import caller
 from drivetrain.system.declaration import Declared
 from drivetrain.system.part import Part
 from drivetrain.training.evaluation import Condition
+from drivetrain.training.metrics import names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 Rule = Literal["drift", "prediction_drift", "quality"]
 _DAY = timedelta(days=1)
@@ -109,10 +110,7 @@ class Monitor(Part, frozen=True, eq=False):
                 place=self.place,
             )
         for name, text in {"window": self.window, "every": self.every or self.window}.items():
-            try:
-                duration(text)
-            except ValueError as error:
-                raise self._bad(name, text, str(error)) from error
+            duration(text, f"{name} of a monitor", place=self.place)
         if self.length % self.step:
             raise self._bad("every", self.every, f"the window {self.window} must be a whole number of it")
         for name in ("settle", "min_rows"):
@@ -181,12 +179,26 @@ class Monitor(Part, frozen=True, eq=False):
         return {}
 
     def check(self, parts: Mapping[str, Part]) -> None:
-        from drivetrain.training.metrics import Binary, Multiclass, Regression
-
-        known = sorted({name for kind in (Binary, Multiclass, Regression) for name in kind.__annotations__} - {"rows"})
+        model = self.service.model
+        known = names_of(model.task)
         for condition in self.quality_limit if isinstance(self.quality_limit, tuple) else ():
             if condition.metric not in known:
-                raise self._bad("quality", str(condition), f"live labels give these metrics: {', '.join(known)}")
+                raise UnknownName(kind="metric of live labels", name=condition.metric, known=known, place=self.place)
+            judge = parts.get(condition.evaluation)
+            if condition.against and (judge is None or model.name not in judge.needs(parts)):
+                raise self._bad("quality", str(condition), f"compare a metric of an evaluation of {model.name!r}")
+
+    def check_features(self, known: Collection[str]) -> None:
+        """Refuse to watch a feature that the model does not have; a gate asks, once they are known.
+
+        Raises:
+            UnknownName: `drift` names one.
+        """
+        for name in self.drift_limit.columns if self.drift_limit else ():
+            if name not in known:
+                raise UnknownName(
+                    kind=f"feature of {self.service.model.name!r}", name=name, known=known, place=self.place
+                )
 
     def declared(self) -> dict[str, Any]:
         return {"service": self.service.name, "window": self.window}

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from drivetrain.data.duration import duration
 from drivetrain.monitoring import alerts
 from drivetrain.monitoring.canary import Arm, Verdict, guard_errors, guard_inputs, judge
-from drivetrain.monitoring.duration import duration
 from drivetrain.monitoring.quality import known, loss_name, losses
 from drivetrain.monitoring.window import Signal
 from drivetrain.registry.registry import CHAMPION, champion_of, point_alias

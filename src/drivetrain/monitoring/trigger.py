@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from drivetrain.data.duration import duration
 from drivetrain.errors import BadSetting, DeclarationError, UnknownName
 from drivetrain.monitoring.cron import Cron, cron
-from drivetrain.monitoring.duration import duration
 from drivetrain.monitoring.monitor import Watch
 from drivetrain.system.caller import caller
 from drivetrain.system.declaration import Declared
@@ -84,12 +84,7 @@ class Trigger(Part, frozen=True, eq=False, metaclass=_Positional):
                     place=self.place,
                 )
         if self.cooldown:
-            try:
-                duration(self.cooldown)
-            except ValueError as error:
-                raise BadSetting(
-                    setting="cooldown of a trigger", found=repr(self.cooldown), right=str(error), place=self.place
-                ) from error
+            duration(self.cooldown, "cooldown of a trigger", place=self.place)
         for name, value in self.given.items():
             if not (isinstance(value, Now) or is_plain(value)):
                 raise BadSetting(

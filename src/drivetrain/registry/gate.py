@@ -76,6 +76,10 @@ class Gate(Part, frozen=True, eq=False):
         from drivetrain.registry.registration import register
 
         ledger = job.store.ledger
+        features = [column["name"] for column in job.artifact(self.model.name).detail["signature"]["features"]]
+        for monitor in job.system.of_role("monitor"):
+            if monitor.service.model is self.model:
+                monitor.check_features(features)
         candidate = register(self.model, job, metrics=_metrics(self, job))
         champion = champion_of(ledger, candidate.model)
         figures = self._figures_of(champion, candidate, job)
