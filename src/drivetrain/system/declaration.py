@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +14,7 @@ from drivetrain.errors import DeclarationError, UnknownName
 from drivetrain.system.caller import caller
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from inspect import Parameter
 
     from msgspec import StructMeta
@@ -20,6 +22,20 @@ else:  # its public name is younger than the oldest msgspec
     StructMeta = type(msgspec.Struct)
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+_RECORD: ContextVar[list[Any] | None] = ContextVar("record", default=None)
+
+
+@contextmanager
+def recorded() -> Iterator[list[Any]]:
+    """Give a list of what is declared meanwhile, so that nothing of it is overlooked when a system is put together."""
+    made: list[Any] = []
+    token = _RECORD.set(made)
+    try:
+        yield made
+    finally:
+        _RECORD.reset(token)
 
 
 class Declared(StructMeta):
@@ -31,10 +47,14 @@ class Declared(StructMeta):
     def __call__(cls, *given: Any, **named: Any) -> Any:  # noqa: N805  # it is the class that is called
         words: Mapping[str, str] = getattr(cls, "WORDS", {})
         try:
-            return super().__call__(*given, **{words.get(name, name): value for name, value in named.items()})
+            made = super().__call__(*given, **{words.get(name, name): value for name, value in named.items()})
         except TypeError:
             _refuse(cls.__name__, _parameters_of(cls, words), given, named)
             raise
+        record = _RECORD.get()
+        if record is not None:
+            record.append(made)
+        return made
 
 
 def declares(function: F) -> F:
