@@ -134,3 +134,8 @@ def test_checks_agree_with_their_meaning(values: list[int | None]) -> None:
     for one, count in expected.items():
         found = int(frame.select(one.failing().fill_null(False).sum()).item())
         assert found == count
+
+
+def test_a_misspelt_severity_is_told_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean warn"):
+        not_null("x", severity="wran")  # type: ignore[arg-type]  # the mistake that is tested

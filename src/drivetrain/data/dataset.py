@@ -11,6 +11,7 @@ from drivetrain.data.schema import Roles, columns_of
 from drivetrain.data.source import files_named_by
 from drivetrain.data.table import as_frame
 from drivetrain.errors import DeclarationError, StepFailed, UnknownName
+from drivetrain.system.declaration import declares
 from drivetrain.system.function import FunctionPart
 from drivetrain.system.part import Job, Output
 
@@ -90,8 +91,9 @@ def dataset(
     time: str | None = None,
     label: str | None = None,
     later: Sequence[str] = (),
-    checks: Sequence[Check] = (),
+    checks: Check | Sequence[Check] = (),
 ) -> Callable[[Callable[..., Any]], Dataset]: ...
+@declares
 def dataset(
     function: Callable[..., Any] | None = None,
     /,
@@ -100,7 +102,7 @@ def dataset(
     time: str | None = None,
     label: str | None = None,
     later: Sequence[str] = (),
-    checks: Sequence[Check] = (),
+    checks: Check | Sequence[Check] = (),
 ) -> Any:
     """Declare a function that gives rows: a polars LazyFrame or DataFrame, a pandas DataFrame or a pyarrow Table.
 
@@ -116,6 +118,8 @@ def dataset(
     """
     if isinstance(later, str):
         later = (later,)
+    if isinstance(checks, Check):
+        checks = (checks,)
     roles = Roles(key=key, time=time, label=label, later=tuple(later))
     declared = {"roles": roles, "checks": tuple(checks)}
     if function is not None:

@@ -11,6 +11,7 @@ from drivetrain.data.dataset import Dataset
 from drivetrain.data.schema import Column, Roles, columns_of
 from drivetrain.data.table import as_frame, in_form, is_table
 from drivetrain.errors import DeclarationError, StepFailed
+from drivetrain.system.declaration import declares
 from drivetrain.system.function import FunctionPart
 from drivetrain.system.part import Job, Output
 
@@ -137,6 +138,7 @@ class Features(FunctionPart, frozen=True, kw_only=True, eq=False):
         return found.columns != list(names)
 
 
+@declares
 def features(function: Callable[..., Any], /) -> Features:
     """Declare a function from rows to model inputs, the very same in training and on the server.
 

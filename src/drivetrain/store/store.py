@@ -87,8 +87,9 @@ class Store:
             Refused: they could run code, and the project does not allow that.
         """
         form = None if form is Any else form
+        path = self.artifacts.path(artifact.digest)
         codec = reader_of(artifact.format, form, allow_pickle=self.allow_pickle)
-        value = codec.read(self.artifacts.path(artifact.digest), form)
+        value = codec.read(path, form)
         if form is not None and not fits(value, form):
             raise WrongForm(format=artifact.format, wanted=getattr(form, "__qualname__", str(form)))
         return value

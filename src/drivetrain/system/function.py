@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Self, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from drivetrain.errors import BadSetting, DeclarationError, MissingAnnotation, Place
+from drivetrain.system.caller import caller
+from drivetrain.system.declaration import declares
 from drivetrain.system.part import Job, Output, Part
 
 if TYPE_CHECKING:
@@ -33,11 +34,10 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
         """
         code = getattr(function, "__code__", None)
         if code is None:
-            where = sys._getframe(2)
             raise DeclarationError(
                 f"@dt.{cls.ROLE} was given {type(function).__name__}, which is not a plain function",
                 remedy=f"write `@dt.{cls.ROLE}` above a `def`; its options are keywords",
-                place=Place(where.f_code.co_filename, where.f_lineno),
+                place=caller(),
             )
         place = Place(code.co_filename, code.co_firstlineno)
         if code.co_flags & _TAKES_VARIABLE:
@@ -160,7 +160,8 @@ class Step(FunctionPart, frozen=True, kw_only=True, eq=False):
         return {name: Output(value) for name, value in zip(self.outputs_named, values, strict=True)}
 
 
-def step(function: Callable[..., Any] | None = None, /, *, outputs: tuple[str, ...] | list[str] = ()) -> Any:
+@declares
+def step(function: Callable[..., Any] | None = None, /, *, outputs: str | tuple[str, ...] | list[str] = ()) -> Any:
     """Declare a function as a step: whatever it returns is kept, and it runs again only when something changed.
 
     With `outputs`, it returns a tuple in that order, or a dict, and each is an output of its own.
@@ -171,7 +172,7 @@ def step(function: Callable[..., Any] | None = None, /, *, outputs: tuple[str, .
     >>> answer()
     42
     """
-    declared = {"outputs_named": tuple(outputs)}
+    declared = {"outputs_named": (outputs,) if isinstance(outputs, str) else tuple(outputs)}
     if function is not None:
         return Step.of(function, **declared)
     return lambda function: Step.of(function, **declared)

@@ -8,6 +8,7 @@ from importlib.util import module_from_spec, spec_from_loader
 from typing import TYPE_CHECKING
 
 from drivetrain.errors import DeclarationError, NotFound, Place
+from drivetrain.system.declaration import recorded
 from drivetrain.system.system import System, system_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def load_system(path: Path, *, name: str = "") -> System:
     module = module_from_spec(spec)
     sys.modules[path.stem] = module
     try:
-        loader.exec_module(module)
+        with recorded() as made:
+            loader.exec_module(module)
     except DeclarationError:
         raise
     except SyntaxError as error:
@@ -49,7 +51,7 @@ def load_system(path: Path, *, name: str = "") -> System:
         raise DeclarationError(
             f"importing {path.name} raised {type(error).__name__}: {error}", place=_user_line(error, path)
         ) from error
-    system = system_of(module)
+    system = system_of(module, made)
     if name:
         system.name = name
     return system

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 import msgspec
 
 from drivetrain.errors import Place
+from drivetrain.system.declaration import Declared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +56,7 @@ class Job(Protocol):
         ...
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False, metaclass=Declared):
     """One declaration of a system.
 
     A part whose name is empty gets it from the variable that holds it, when the system is put together.

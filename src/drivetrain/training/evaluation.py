@@ -9,6 +9,7 @@ import msgspec
 
 from drivetrain.errors import DeclarationError, StepFailed, UnknownMetric
 from drivetrain.system.caller import caller
+from drivetrain.system.declaration import declares
 from drivetrain.system.function import FunctionPart
 from drivetrain.system.part import Job, Output
 
@@ -194,6 +195,7 @@ class Evaluation(FunctionPart, frozen=True, kw_only=True, eq=False):
         return {self.name: Output(figures, {"metrics": scalars})}
 
 
+@declares
 def evaluation(function: Callable[..., Any], /) -> Evaluation:
     """Declare a function that judges a model: it returns a dict of figures.
 

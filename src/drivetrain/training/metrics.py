@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from drivetrain.training.signature import Task
+
 # A probability of 0 for what did happen would make the logarithm infinite; scikit-learn bounds it in the same way.
 _SMALLEST = 2.0**-52
 
@@ -61,6 +63,17 @@ class Regression(TypedDict):
     bias: float
     mean_prediction: float
     rows: int
+
+
+def names_of(task: Task | None = None) -> list[str]:
+    """Return the names of a task's figures; without one, those of all tasks.
+
+    >>> names_of("regression")
+    ['mae', 'rmse', 'r2', 'mape', 'bias', 'mean_prediction']
+    """
+    kinds = {"binary": Binary, "multiclass": Multiclass, "regression": Regression}
+    chosen = [kinds[task]] if task else list(kinds.values())
+    return list(dict.fromkeys(name for kind in chosen for name in kind.__annotations__ if name != "rows"))
 
 
 def binary(model: Any, frame: Any, threshold: float = 0.5) -> Binary:
