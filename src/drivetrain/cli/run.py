@@ -1,4 +1,7 @@
-"""Run the system, or some of its parts with all that they need. A step whose key is known does not run again."""
+"""Run the system, or some of its parts with all that they need. A step whose key is known does not run again.
+
+The exit code is 3 when the run finished and a gate refused the version.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from drivetrain.cli.screen import duration
 from drivetrain.errors import UnknownName
 from drivetrain.pipeline.engine import Execution
 from drivetrain.pipeline.plan import make_plan, parse_settings
+from drivetrain.registry.version import REFUSED_EXIT_CODE
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -85,15 +89,23 @@ def show(result: Any, screen: Screen) -> None:
                 screen.line(f"  {step.step}: {shown}")
             if "outcome" in output.detail:
                 screen.line(f"  {step.step}: {output.detail['version']} {_OUTCOMES[output.detail['outcome']]}")
-    refused = any(output.detail.get("outcome") == "refused" for step in steps for output in step.outputs.values())
     screen.line()
     screen.line(
         "Next: `drivetrain models` shows why it was refused"
-        if refused
+        if _was_refused(steps)
         else "Next: `drivetrain serve` answers requests, `drivetrain up` watches them too"
         if any(step.role == "gate" for step in steps)
         else "Next: `drivetrain show` draws the system, `drivetrain why PART` says why a part ran"
     )
+
+
+def exit_code(result: Any) -> int:
+    """Return 3 where a gate refused: the run finished, and what it made is not to be used."""
+    return REFUSED_EXIT_CODE if _was_refused(result["steps"]) else 0
+
+
+def _was_refused(steps: list[StepRun]) -> bool:
+    return any(output.detail.get("outcome") == "refused" for step in steps for output in step.outputs.values())
 
 
 _OUTCOMES = {

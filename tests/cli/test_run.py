@@ -1,0 +1,52 @@
+"""`drivetrain run`, as a user sees it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from tests.project import Project
+
+pytest.importorskip("sklearn")
+pytest.importorskip("skops")
+
+SYSTEM = """
+import polars as pl
+from sklearn.linear_model import LogisticRegression
+
+import drivetrain as dt
+
+
+@dt.dataset(key="id", label="large")
+def rows() -> pl.DataFrame:
+    x = pl.int_range(200, eager=True)
+    return pl.DataFrame({"id": x, "x": (x % 10).cast(pl.Float64), "large": x % 10 > 6})
+
+
+train, test = dt.split(rows, test=0.3)
+
+
+@dt.model
+def size(train: pl.DataFrame) -> LogisticRegression:
+    x, y = dt.xy(train)
+    return LogisticRegression().fit(x, y)
+
+
+@dt.evaluation
+def quality(size: LogisticRegression, test: pl.DataFrame) -> dt.metrics.Binary:
+    return dt.metrics.binary(size, test)
+
+
+gate = dt.Gate(size, require=[quality.auc >= 0.8])
+"""
+
+
+def test_a_run_whose_gate_refuses_exits_with_three(project: Project) -> None:
+    project.write(SYSTEM.replace("quality.auc >= 0.8", "quality.auc >= 1.5"))
+    told = project.command("run", check=3)
+    assert "gate: size@1 did not pass" in told.stdout
+    assert "drivetrain models" in told.stdout
+    assert told.stderr == ""
+    in_json = msgspec.json.decode(project.command("run", "--json", check=3).stdout)
+    assert in_json["run"]["state"] == "finished"
+    project.write(SYSTEM)
+    project.command("run")
