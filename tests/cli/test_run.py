@@ -50,3 +50,12 @@ def test_a_run_whose_gate_refuses_exits_with_three(project: Project) -> None:
     assert in_json["run"]["state"] == "finished"
     project.write(SYSTEM)
     project.command("run")
+
+
+def test_the_metrics_stand_in_the_order_of_the_evaluation_also_when_it_did_not_run_again(project: Project) -> None:
+    project.write(SYSTEM)
+    first, second = project.command("run").stdout, project.command("run").stdout
+    assert "quality: auc 1, average_precision 1, log_loss" in first
+    figures = [line for line in first.splitlines() if "quality: auc" in line]
+    assert "· quality" in second
+    assert figures == [line for line in second.splitlines() if "quality: a" in line]
