@@ -19,7 +19,7 @@ def test_a_new_project_runs_and_every_command_has_json(project: Project) -> None
     assert {step["state"] for step in project.json("run")["steps"] if step["role"] != "gate"} == {"cached"}
     models = project.json("models")
     assert models["champions"] == {"malignancy": "malignancy@1"}
-    project.json("run", "--set", "malignancy.regularisation=0.5")
+    project.command("run", "--set", "malignancy.regularisation=0.5", "--json", check=3)
     chosen = {version["id"] for version in project.json("models")["versions"]}
     assert chosen == {"malignancy@1", "malignancy@2"}
     project.json("promote", "malignancy@1", "--reason", "to see")

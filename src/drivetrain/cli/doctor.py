@@ -87,6 +87,8 @@ def _project(project: Project) -> list[Finding]:
 
 
 def _store(project: Project) -> list[Finding]:
+    if not Store.is_at(project.store_path):
+        return [Finding(what="store", state="missing", found=f"{project.store_path}: nothing has run yet")]
     try:
         store = Store.open(project.store_path)
         runs = len(store.ledger.find(Run))

@@ -27,9 +27,11 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    _, store = open_store(options)
-    ledger = store.ledger
     at = _moment(options.at) if options.at else None
+    store = open_store(options)
+    if store is None:
+        return {"versions": [], "champions": {}, "at": at, "decisions": [], "rollouts": [], "aliases": []}
+    ledger = store.ledger
     found = versions(ledger, options.model)
     if options.model and not found:
         raise NotFound(kind="model", name=options.model, known={known.model for known in versions(ledger)})
@@ -47,7 +49,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
 
 def show(result: Any, screen: Screen) -> None:
     if not result["versions"]:
-        screen.line("No model has been trained yet. Next: `drivetrain run`")
+        screen.line("Nothing here yet: no model has been trained. Next: `drivetrain run`")
         return
     if result["at"]:
         if not result["champions"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_store
+from drivetrain.cli.project import kept_store
 from drivetrain.registry.registry import CHAMPION, point_alias, version
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    _, store = open_store(options)
+    store = kept_store(options)
     chosen = version(store.ledger, options.version)
     return point_alias(store.ledger, chosen.model, CHAMPION, chosen.id, reason=options.reason, actor=getpass.getuser())
 

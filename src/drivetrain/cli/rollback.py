@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_store
+from drivetrain.cli.project import kept_store
 from drivetrain.cli.promote import show
 from drivetrain.errors import UsageError
 from drivetrain.registry.registry import roll_back, versions
@@ -24,7 +24,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    _, store = open_store(options)
+    store = kept_store(options)
     models = sorted({version.model for version in versions(store.ledger)})
     model = options.model or (models[0] if len(models) == 1 else "")
     if not model:

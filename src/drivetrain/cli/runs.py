@@ -20,7 +20,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    _, store = open_store(options)
+    store = open_store(options)
+    if store is None:
+        return []
     mark_interrupted(store)
     runs = store.ledger.find(Run, order="-started_at", limit=options.limit)
     return [{"run": run, "steps": store.ledger.find(StepRun, {"run": run.id})} for run in runs]
@@ -28,7 +30,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
 
 def show(result: Any, screen: Screen) -> None:
     if not result:
-        screen.line("Nothing has run yet. Next: `drivetrain run`")
+        screen.line("Nothing here yet: nothing has run. Next: `drivetrain run`")
         return
     rows = []
     for found in result:

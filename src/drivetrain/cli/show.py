@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_project, open_store
+from drivetrain.cli.project import kept_store, open_system
 from drivetrain.cli.screen import ago, duration
 from drivetrain.errors import NotFound, UsageError
 from drivetrain.pipeline.run import Metric, Run, StepRun
@@ -26,8 +26,7 @@ def arguments(parser: ArgumentParser) -> None:
 def execute(options: Namespace, screen: Screen) -> Any:
     if options.run:
         return _run(options)
-    opened = open_project(options)
-    system = opened.system
+    _, system = open_system(options)
     if options.output:
         writers = {".svg": svg, ".html": html}
         path = Path(options.output)
@@ -44,7 +43,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
 
 
 def _run(options: Namespace) -> Any:
-    _, store = open_store(options)
+    store = kept_store(options)
     recent = store.ledger.find(Run, order="-started_at", limit=200)
     chosen = (
         recent[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_project, open_store
+from drivetrain.cli.project import kept_store, open_store, open_system
 from drivetrain.cli.screen import ago, duration
 from drivetrain.pipeline.plan import make_plan, parse_settings
 from drivetrain.pipeline.why import Verdict, explain_all
@@ -34,16 +34,16 @@ def execute(options: Namespace, screen: Screen) -> Any:
         from drivetrain.registry.registry import version
         from drivetrain.serving.lineage import explain, lineage_of
 
-        _, store = open_store(options)
+        store = kept_store(options)
         if options.what.startswith("pred-"):
             return explain(store, options.what)
         return lineage_of(store, version(store.ledger, options.what))
-    opened = open_project(options)
-    plan = make_plan(opened.system, settings=parse_settings(options.set))
-    verdicts = explain_all(plan, store=opened.store, root=opened.project.root, until=options.what)
+    project, system = open_system(options)
+    plan = make_plan(system, settings=parse_settings(options.set))
+    verdicts = explain_all(plan, store=open_store(options), root=project.root, until=options.what)
     if not options.what:
         return list(verdicts.values())
-    name = options.what if options.what in verdicts else opened.system.producers[options.what].name
+    name = options.what if options.what in verdicts else system.producers[options.what].name
     return verdicts[name]
 
 
