@@ -59,3 +59,27 @@ def test_the_metrics_stand_in_the_order_of_the_evaluation_also_when_it_did_not_r
     figures = [line for line in first.splitlines() if "quality: auc" in line]
     assert "· quality" in second
     assert figures == [line for line in second.splitlines() if "quality: a" in line]
+
+
+WARNED = """
+import polars as pl
+
+import drivetrain as dt
+
+
+@dt.dataset(checks=[dt.between("kg", 0, 100, severity="warn"), dt.not_null("kg")])
+def parcels() -> pl.DataFrame:
+    return pl.DataFrame({"kg": [1.0, 250.0, -3.0, 7.0], "name": ["a", "b", "c", "d"]})
+"""
+
+
+def test_a_check_that_warns_is_seen_in_each_run_and_in_show(project: Project) -> None:
+    project.write(WARNED)
+    warning = "between(kg, 0, 100) does not hold in 2 of 4 rows (50.0%), for example kg=250.0, name=b"
+    for _ in ("it ran", "it did not run again"):
+        lines = project.command("run").stdout.splitlines()
+        place = next(number for number, line in enumerate(lines) if "parcels" in line)
+        assert lines[place + 1] == f"  ! {warning}"
+    assert f"! parcels: {warning}" in project.command("show", "latest").stdout
+    (step,) = project.json("run")["steps"]
+    assert step["outputs"]["parcels"]["detail"]["warnings"] == [warning]

@@ -54,6 +54,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
                 running.pop(step.step, None)
                 done += 1
                 screen.line(_line(step), style="dim" if step.state == "cached" else "")
+                for warning in step.warnings:
+                    screen.line(f"  ! {warning}", style="yellow")
             status.update(f"{', '.join(running) or '…'}   {done} of {len(plan.steps)}")
 
         execution = Execution(

@@ -54,7 +54,7 @@ def _run(options: Namespace) -> Any:
         raise NotFound(kind="run", name=options.run, known=[run.id for run in recent])
     return {
         "run": chosen,
-        "steps": store.ledger.find(StepRun, {"run": chosen.id}),
+        "steps": store.ledger.find(StepRun, {"run": chosen.id}, order="started_at"),
         "metrics": store.ledger.find(Metric, {"run": chosen.id}),
     }
 
@@ -88,5 +88,8 @@ def _show_run(run: Run, steps: list[StepRun], screen: Screen) -> None:
         for step in steps
     ]
     screen.table(("step", "state", "took", "rows", "memory", "why"), rows, right=("took", "rows", "memory"))
+    for step in steps:
+        for warning in step.warnings:
+            screen.line(f"! {step.step}: {warning}", style="yellow")
     if run.error:
         screen.line(run.error, style="red")
