@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import kept_store, open_system
-from drivetrain.cli.screen import ago, duration
+from drivetrain.cli.screen import ago, duration, sparkline
 from drivetrain.errors import NotFound, UsageError
 from drivetrain.pipeline.run import Metric, Run, StepRun
 from drivetrain.system.drawing import html, svg, text
@@ -52,11 +52,10 @@ def _run(options: Namespace) -> Any:
     ) or store.ledger.get(Run, options.run)
     if chosen is None:
         raise NotFound(kind="run", name=options.run, known=[run.id for run in recent])
-    return {
-        "run": chosen,
-        "steps": store.ledger.find(StepRun, {"run": chosen.id}, order="started_at"),
-        "metrics": store.ledger.find(Metric, {"run": chosen.id}),
-    }
+    steps = store.ledger.find(StepRun, {"run": chosen.id}, order="started_at")
+    # A step that did not run again logged its figures in the run that its result is from.
+    metrics = [point for step in steps for point in store.ledger.find(Metric, {"run": step.origin, "step": step.step})]
+    return {"run": chosen, "steps": steps, "metrics": metrics}
 
 
 def show(result: Any, screen: Screen) -> None:
@@ -66,6 +65,7 @@ def show(result: Any, screen: Screen) -> None:
         screen.line(result["drawing"])
     else:
         _show_run(result["run"], result["steps"], screen)
+        _show_metrics(result["metrics"], screen)
 
 
 def _show_run(run: Run, steps: list[StepRun], screen: Screen) -> None:
@@ -93,3 +93,22 @@ def _show_run(run: Run, steps: list[StepRun], screen: Screen) -> None:
             screen.line(f"! {step.step}: {warning}", style="yellow")
     if run.error:
         screen.line(run.error, style="red")
+
+
+def _show_metrics(metrics: list[Metric], screen: Screen) -> None:
+    """Show what evaluations gave and `dt.log` wrote down: figures with their last value, curves with their shape."""
+    curves: dict[tuple[str, str], list[Metric]] = {}
+    for point in metrics:
+        curves.setdefault((point.step, point.name), []).append(point)
+    if not curves:
+        return
+    rows: list[tuple[Any, ...]] = []
+    for (step, name), points in curves.items():
+        values = [point.value for point in sorted(points, key=lambda point: point.index)]
+        shape = (min(values), max(values), sparkline(values)) if len(values) > 1 else ("", "", "")
+        rows.append((step, name, values[-1], *shape))
+    columns = ["step", "metric", "last", "least", "most", "curve"]
+    if all(len(points) == 1 for points in curves.values()):
+        columns, rows = columns[:3], [row[:3] for row in rows]
+    screen.line()
+    screen.table(columns, rows, right=("last", "least", "most"))
