@@ -70,6 +70,7 @@ def test_a_prediction_leads_back_to_everything(visitor: Visitor, prediction: str
         "118,904",
         "4f9d2c81a0",
         "2013-05-13",
+        "known 2 h 0 min later",
     ):
         assert link in page
 

@@ -151,12 +151,18 @@ def duration(seconds: float) -> str:
 
     >>> duration(0.0042), duration(4.2), duration(250)
     ('4 ms', '4.2 s', '4 min 10 s')
+    >>> duration(7320), duration(270_000)
+    ('2 h 2 min', '3 d')
     """
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
-    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    if seconds < 2 * 86400:
+        return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+    return f"{seconds / 86400:.0f} d"
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:

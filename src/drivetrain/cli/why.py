@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from drivetrain.cli.screen import Screen
     from drivetrain.serving.lineage import Lineage
+    from drivetrain.serving.log import Prediction
 
 _VERDICTS = {
     "hit": "does not run again",
@@ -81,6 +82,7 @@ def _show_lineage(found: Lineage, screen: Screen) -> None:
         screen.line(
             f"            {answer.prediction} at {answer.at:%Y-%m-%d %H:%M:%S} by {answer.version} ({answer.arm})"
         )
+        screen.line(f"  {'label':<9} {_label(answer)}")
         for title, values in (("request", answer.request), ("features", answer.features)):
             if values:
                 shown = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
@@ -107,3 +109,13 @@ def _show_lineage(found: Lineage, screen: Screen) -> None:
             screen.line(f"            {step.step}.{name} = {value}")
     packages = ", ".join(f"{name} {value}" for name, value in sorted(run.environment.items()))
     screen.line(f"            {packages}", style="dim")
+
+
+def _label(answer: Prediction) -> str:
+    """Return what turned out to be true, and how long after the answer that became known."""
+    if answer.labelled_at is None:
+        return "not yet"
+    label = str(answer.label).lower() if isinstance(answer.label, bool) else str(answer.label)
+    seconds = (answer.labelled_at - answer.at).total_seconds()
+    # A label that names a key may have been there already.
+    return f"{label}, " + (f"arrived {duration(seconds)} later" if seconds >= 0 else "known before it was asked")
