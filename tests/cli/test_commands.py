@@ -47,7 +47,7 @@ def test_an_unknown_command_names_the_nearest(project: Project) -> None:
 def test_an_error_in_json_is_json_on_standard_error(project: Project) -> None:
     done = project.command("run", "--json", check=2)
     body = msgspec.json.decode(done.stderr)
-    assert body["error"] == "NotFound"
+    assert body["error"] == "UsageError"
     assert "drivetrain init" in body["remedy"]
     assert done.stdout == ""
 

@@ -1,4 +1,4 @@
-"""What most commands begin with: the project, its system and its store. Only `open_project` creates a store."""
+"""What most commands begin with: the project, its system and its store, which only `make_store` creates."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def open_store(options: Namespace) -> Store | None:
     """
     project = find_project(profile=options.profile)
     if Store.is_at(project.store_path):
-        return _store_of(project)
+        return make_store(project)
     is_project = getattr(options, "file", None) or (project.root / FILE).is_file() or project.system_path.is_file()
     if not is_project:
         raise UsageError(
@@ -64,8 +64,9 @@ def open_system(options: Namespace) -> tuple[Project, System]:
 def open_project(options: Namespace) -> Opened:
     """Return the project around the current folder with its system and store, which is made where there is none."""
     project, system = open_system(options)
-    return Opened(project, system, _store_of(project))
+    return Opened(project, system, make_store(project))
 
 
-def _store_of(project: Project) -> Store:
+def make_store(project: Project) -> Store:
+    """Return the store of a project, which is made where there is none."""
     return Store.open(project.store_path, allow_pickle=project.get("store.allow_pickle"))

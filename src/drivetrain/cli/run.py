@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_project
-from drivetrain.cli.screen import duration
+from drivetrain.cli.project import make_store, open_system
+from drivetrain.cli.screen import counted, duration
 from drivetrain.errors import UnknownName
 from drivetrain.pipeline.engine import Execution
 from drivetrain.pipeline.plan import make_plan, parse_settings
@@ -36,12 +36,13 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    opened = open_project(options)
-    os.chdir(opened.project.root)
-    plan = make_plan(opened.system, targets=options.parts, settings=parse_settings(options.set))
+    project, system = open_system(options)
+    os.chdir(project.root)
+    plan = make_plan(system, targets=options.parts, settings=parse_settings(options.set))
     for name in options.force:
-        if name not in opened.system.parts:
-            raise UnknownName(kind="part", name=name, known=list(opened.system.parts))
+        if name not in system.parts:
+            raise UnknownName(kind="part", name=name, known=list(system.parts))
+    store = make_store(project)
     running: dict[str, None] = {}
     done = 0
     with screen.busy("planning …") as status:
@@ -60,9 +61,9 @@ def execute(options: Namespace, screen: Screen) -> Any:
 
         execution = Execution(
             plan,
-            store=opened.store,
-            root=opened.project.root,
-            workers=options.workers or opened.project.get("run.workers"),
+            store=store,
+            root=project.root,
+            workers=options.workers or project.get("run.workers"),
             reason=options.reason,
             force=frozenset(options.force),
             observer=observe,
@@ -73,7 +74,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
             for warning in execution.warnings:
                 screen.note(f"note: {warning}")
     steps = list(execution.steps.values())
-    opened.store.close()
+    store.close()
     return {"run": run, "steps": steps}
 
 
@@ -82,7 +83,7 @@ def show(result: Any, screen: Screen) -> None:
     ran = sum(step.state == "finished" for step in steps)
     seconds = (run.finished_at - run.started_at).total_seconds()
     screen.line()
-    screen.line(f"{run.id} finished in {duration(seconds)}: {ran} steps run, {len(steps) - ran} unchanged")
+    screen.line(f"{run.id} finished in {duration(seconds)}: {counted(ran, 'step')} run, {len(steps) - ran} unchanged")
     for step in steps:
         for output in step.outputs.values():
             figures = output.detail.get("metrics")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import open_store
 from drivetrain.cli.screen import ago, duration
+from drivetrain.errors import UsageError
 from drivetrain.pipeline.engine import mark_interrupted
 from drivetrain.pipeline.run import Run, StepRun
 
@@ -20,6 +21,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
+    if options.limit < 1:
+        raise UsageError(f"--limit is {options.limit}", remedy="give a number from 1 on")
     store = open_store(options)
     if store is None:
         return []

@@ -165,6 +165,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.0f} d"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "step"), counted(7, "step")
+    ('1 step', '7 steps')
+    """
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def sparkline(values: Sequence[float], width: int = 24) -> str:
     """Return a curve in one line of text, thinned out to `width` signs; what is not finite is a gap.
 
