@@ -22,8 +22,7 @@ def test_a_new_project_runs_and_every_command_has_json(project: Project) -> None
     project.command("run", "--set", "malignancy.regularisation=0.5", "--json", check=3)
     chosen = {version["id"] for version in project.json("models")["versions"]}
     assert chosen == {"malignancy@1", "malignancy@2"}
-    project.json("promote", "malignancy@1", "--reason", "to see")
-    project.json("promote", "malignancy@2")
+    project.json("promote", "malignancy@2", "--reason", "to see")
     assert project.json("rollback")["version"] == "malignancy@1"
     assert project.json("show")["system"] == "system"
     assert project.json("show", "latest")["run"]["state"] == "finished"
