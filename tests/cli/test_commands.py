@@ -23,11 +23,10 @@ def test_a_new_project_runs_and_every_command_has_json(project: Project) -> None
     assert {step["state"] for step in project.json("run")["steps"] if step["role"] != "gate"} == {"cached"}
     models = project.json("models")
     assert models["champions"] == {"malignancy": "malignancy@1"}
-    project.json("run", "--set", "malignancy.regularisation=0.5")
+    project.command("run", "--set", "malignancy.regularisation=0.5", "--json", check=3)
     chosen = {version["id"] for version in project.json("models")["versions"]}
     assert chosen == {"malignancy@1", "malignancy@2"}
-    project.json("promote", "malignancy@1", "--reason", "to see")
-    project.json("promote", "malignancy@2")
+    project.json("promote", "malignancy@2", "--reason", "to see")
     assert project.json("rollback")["version"] == "malignancy@1"
     assert project.json("show")["system"] == "system"
     assert project.json("show", "latest")["run"]["state"] == "finished"
@@ -51,7 +50,7 @@ def test_an_unknown_command_names_the_nearest(project: Project) -> None:
 def test_an_error_in_json_is_json_on_standard_error(project: Project) -> None:
     done = project.command("run", "--json", check=2)
     body = msgspec.json.decode(done.stderr)
-    assert body["error"] == "NotFound"
+    assert body["error"] == "UsageError"
     assert "drivetrain init" in body["remedy"]
     assert done.stdout == ""
 

@@ -1,17 +1,20 @@
-from __future__ import annotations
-
-import getpass
 import os
+import pwd
 
 import pytest
 
 from drivetrain.security.actor import actor
 
 
-def test_the_user_has_a_name_or_else_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        monkeypatch.delenv(name, raising=False)
-    assert actor() == getpass.getuser()
+def test_who_is_at_work_has_a_name_also_where_no_account_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USER", "grace")
+    assert actor() == "grace"
 
-    monkeypatch.setattr(os, "getuid", lambda: 54_321)  # a container's user that no file of the machine names
-    assert actor() == "uid 54321"
+    monkeypatch.delenv("USER")
+    monkeypatch.delenv("LOGNAME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
+    assert actor() == "uid 4000000"
+    monkeypatch.undo()
+    monkeypatch.delenv("USER", raising=False)
+    monkeypatch.delenv("LOGNAME", raising=False)
+    assert actor() == pwd.getpwuid(os.getuid()).pw_name

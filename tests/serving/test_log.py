@@ -210,10 +210,14 @@ def test_a_prediction_is_found_by_its_id_before_and_after_sealing(store: Store) 
     register(store, 1)
     data, ids = line(3)
     journal = written(store, data, line(2)[0])
-    written(store, msgspec.json.encode(Label(1, 1, id=ids[1])) + b"\n", kind="feedback")
+    labels = [Label(3_600_000_000, 0, id=ids[1]), Label(7_200_000_000, 1, id=ids[1])]
+    written(store, *[msgspec.json.encode(label) + b"\n" for label in labels], kind="feedback")
 
     for _ in range(2):
         found = find_prediction(store, ids[1])
+
+        assert found.labelled_at == datetime(1970, 1, 1, 2, tzinfo=UTC)
+        assert find_prediction(store, ids[0]).labelled_at is None
 
         assert (found.id, found.service, found.version, found.label) == (ids[1], SERVICE, f"{MODEL}@1", 1)
         assert found.request["city"] == "Oslo"

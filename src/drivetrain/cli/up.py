@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_project
+from drivetrain.cli.project import kept_store, open_system
 from drivetrain.cli.service import chosen_service
 from drivetrain.errors import UsageError
 from drivetrain.monitoring.supervisor import Child, Supervisor
@@ -26,13 +26,13 @@ def execute(options: Namespace, screen: Screen) -> Any:
     from drivetrain.serving.server import check_address, check_port
     from drivetrain.ui.server import refuse_public
 
-    opened = open_project(options)
-    service = chosen_service(opened.system, options.service)
-    champion = champion_of(opened.store.ledger, service.model.name)
+    project, system = open_system(options)
+    service = chosen_service(system, options.service)
+    store = kept_store(options)
+    champion = champion_of(store.ledger, service.model.name)
     if champion is None:
         raise UsageError(f"{service.model.name} has no champion yet", remedy="`drivetrain run` trains one")
-    project = opened.project
-    opened.store.close()
+    store.close()
     # Refused here, and not by a child that is then started again and again.
     check_address(project.get("serve.host"), project.get("serve.token"))
     check_port(project.get("serve.host"), project.get("serve.port"), instead="serve.port in drivetrain.toml")

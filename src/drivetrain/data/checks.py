@@ -317,7 +317,7 @@ def run_checks(frame: pl.DataFrame, checks: Sequence[Check], *, part: str, place
             rows="\n".join(_rows(one, frame) for one, _ in failed if not one.WHOLE_TABLE),
             place=place,
         )
-    return [_finding(one, count, frame) for one, count in broken]
+    return [_finding(one, count, frame) + _example(one, frame) for one, count in broken]
 
 
 def _named(columns: tuple[str, ...], check: str) -> tuple[str, ...]:
@@ -339,13 +339,26 @@ def _finding(one: Check, count: int, frame: pl.DataFrame) -> str:
     return f"{one} does not hold in {count:,} of {frame.height:,} rows ({shown})"
 
 
+def _example(one: Check, frame: pl.DataFrame) -> str:
+    """Return the first row that breaks a check in a few words; nothing where the check is on the whole table."""
+    if one.WHOLE_TABLE:
+        return ""
+    row = _first_rows(one, frame, rows=1, columns=3).row(0, named=True)
+    return ", for example " + ", ".join(f"{name}={value}" for name, value in row.items())
+
+
+def _first_rows(one: Check, frame: pl.DataFrame, *, rows: int, columns: int) -> pl.DataFrame:
+    """Return the first rows that break a check: its own columns first, then others up to so many columns."""
+    own = list(dict.fromkeys(one.columns()))
+    shown = [*own, *(name for name in frame.columns if name not in own)][: max(len(own), columns)]
+    return frame.lazy().filter(one.failing()).select(shown).head(rows).collect()
+
+
 def _rows(one: Check, frame: pl.DataFrame) -> str:
-    """Return the first rows that break a check as a small table: its own columns first, then others."""
+    """Return the first rows that break a check as a small table."""
     import polars as pl
 
-    own = list(dict.fromkeys(one.columns()))
-    shown = [*own, *(name for name in frame.columns if name not in own)][: max(len(own), 6)]
-    rows = frame.lazy().filter(one.failing()).select(shown).head(EXAMPLES).collect()
+    rows = _first_rows(one, frame, rows=EXAMPLES, columns=6)
     with pl.Config(
         tbl_hide_dataframe_shape=True,
         tbl_hide_column_data_types=True,

@@ -15,6 +15,7 @@ from drivetrain.pipeline.engine import mark_interrupted
 from drivetrain.pipeline.run import Run
 from drivetrain.registry.registry import champion_of
 from drivetrain.registry.rollout import Rollout
+from drivetrain.registry.version import REFUSED_EXIT_CODE
 from drivetrain.security.event import Event, record_event
 from drivetrain.store.record import now
 
@@ -63,7 +64,8 @@ class Retraining:
             code = self._process.poll()
             if code is None:
                 return
-            if code:
+            # A version that its gate refuses is an answer; only a run that did not come to an end is a failure.
+            if code not in (0, REFUSED_EXIT_CODE):
                 self._tell_failure(code)
             self._process = None
         ledger = self._store.ledger

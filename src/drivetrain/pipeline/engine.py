@@ -282,7 +282,8 @@ class Execution:
 
     def _sentence(self) -> str:
         states = [step.state for step in self.steps.values()]
-        figures = f"{states.count('finished')} steps run, {states.count('cached')} unchanged"
+        ran = states.count("finished")
+        figures = f"{ran} step{'' if ran == 1 else 's'} run, {states.count('cached')} unchanged"
         if self.run.state == "finished":
             return f"A run ({self.run.reason}) finished: {figures}."
         return f"A run ({self.run.reason}) {self.run.state}: {figures}. {self.run.error.splitlines()[0]}"

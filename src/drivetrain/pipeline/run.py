@@ -59,6 +59,11 @@ class StepRun(Record, frozen=True, kw_only=True):
     ingredients: dict[str, str] = {}
     error: str = ""
 
+    @property
+    def warnings(self) -> list[str]:
+        """What its checks of severity `warn` found in what it gave."""
+        return [warning for output in self.outputs.values() for warning in output.detail.get("warnings", ())]
+
 
 class Metric(Record, frozen=True, kw_only=True):
     """One point of a metric. A single figure is the point with index 0."""

@@ -64,8 +64,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     prediction: Any
     request: dict[str, Any]
     features: dict[str, Any] = {}
-    # The newest label that was sent for it, if any.
+    # The newest label that was sent for it, if any, and when that arrived by the clock.
     label: Any = None
+    labelled_at: datetime | None = None
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -116,7 +117,7 @@ def read_feedback(store: Store, service: str) -> pl.DataFrame:
 
 
 def join_labels(predictions: pl.DataFrame, feedback: pl.DataFrame) -> pl.DataFrame:
-    """Return the predictions whose label has arrived, with it in the column `label`.
+    """Return the predictions whose label has arrived, with it in the column `label` and when in `labelled_at`.
 
     A label belongs to the prediction whose id it names, or to all predictions for its key; the latest one counts.
     `label` is a number or a truth value where all labels are, and text otherwise.
@@ -124,13 +125,14 @@ def join_labels(predictions: pl.DataFrame, feedback: pl.DataFrame) -> pl.DataFra
     feedback = feedback.with_row_index("turn")
     by_id = feedback.filter(pl.col("id").is_not_null()).unique("id", keep="last", maintain_order=True)
     by_key = feedback.filter(pl.col("key").is_not_null()).unique("key", keep="last", maintain_order=True)
-    found = predictions.join(by_id.select("id", label_by_id="label", turn_by_id="turn"), on="id", how="left").join(
-        by_key.select("key", label_by_key="label", turn_by_key="turn"), on="key", how="left"
-    )
+    found = predictions.join(
+        by_id.select("id", label_by_id="label", at_by_id="at", turn_by_id="turn"), on="id", how="left"
+    ).join(by_key.select("key", label_by_key="label", at_by_key="at", turn_by_key="turn"), on="key", how="left")
     is_by_id = pl.col("turn_by_id").fill_null(-1).cast(pl.Int64) >= pl.col("turn_by_key").fill_null(-1).cast(pl.Int64)
-    found = found.with_columns(label=pl.when(is_by_id).then("label_by_id").otherwise("label_by_key")).drop(
-        "label_by_id", "label_by_key", "turn_by_id", "turn_by_key"
-    )
+    found = found.with_columns(
+        labelled_at=pl.when(is_by_id).then("at_by_id").otherwise("at_by_key"),
+        label=pl.when(is_by_id).then("label_by_id").otherwise("label_by_key"),
+    ).drop("label_by_id", "at_by_id", "turn_by_id", "label_by_key", "at_by_key", "turn_by_key")
     found = found.filter(pl.col("label").is_not_null())
     return found.with_columns(pl.Series("label", [msgspec.json.decode(text) for text in found["label"]], strict=False))
 
@@ -175,6 +177,7 @@ def _prediction(store: Store, service: str, found: pl.DataFrame) -> Prediction:
     return Prediction(
         service=service,
         label=labels["label"][0] if len(labels) else None,
+        labelled_at=labels["labelled_at"][0] if len(labels) else None,
         **{name: row[name] for name in ("id", "at", "version", "arm", "key", "time", "prediction")},
         request=row["request"],
         features=row["features"] or {},

@@ -64,7 +64,7 @@ class _Table:
             elif field in self.plain:
                 values.append(as_text(value))
             else:
-                values.append(exact.encode(value).decode())
+                values.append(exact.encode_in_order(value).decode())
         return values
 
     def record(self, row: tuple[Any, ...]) -> Any:

@@ -15,6 +15,8 @@ from drivetrain.store.sqlite import SQLiteLedger
 if TYPE_CHECKING:
     from drivetrain.store.ledger import Ledger
 
+LEDGER = "ledger.db"
+
 
 class Store:
     """Everything a project remembers.
@@ -33,7 +35,12 @@ class Store:
     def open(cls, root: Path, *, allow_pickle: bool = False) -> Store:
         """Open the store in the folder `root`, making it where there is none."""
         artifacts = FileArtifacts(root / "artifacts")
-        return cls(root=root, artifacts=artifacts, ledger=SQLiteLedger(root / "ledger.db"), allow_pickle=allow_pickle)
+        return cls(root=root, artifacts=artifacts, ledger=SQLiteLedger(root / LEDGER), allow_pickle=allow_pickle)
+
+    @staticmethod
+    def is_at(root: Path) -> bool:
+        """Return whether a store has been made in the folder `root`."""
+        return (root / LEDGER).exists()
 
     def keep(
         self, value: Any, *, part: str, detail: dict[str, Any] | None = None, place: Place | None = None

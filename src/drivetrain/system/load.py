@@ -7,7 +7,7 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from typing import TYPE_CHECKING
 
-from drivetrain.errors import DeclarationError, NotFound, Place
+from drivetrain.errors import DeclarationError, Place, UsageError
 from drivetrain.system.declaration import recorded
 from drivetrain.system.system import System, system_of
 
@@ -19,11 +19,14 @@ def load_system(path: Path, *, name: str = "") -> System:
     """Return the system that the file declares; its folder is where it imports its neighbours from.
 
     Raises:
-        NotFound: there is no such file.
+        UsageError: there is no such file.
         DeclarationError: the file cannot be imported, or its parts do not fit together.
     """
     if not path.is_file():
-        raise NotFound(kind="file", name=str(path), remedy="`drivetrain init` writes a first system file")
+        raise UsageError(
+            f"there is no {path.name} in {path.parent}",
+            remedy="`drivetrain init` writes a first system; `--file` names another file",
+        )
     folder = str(path.parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
