@@ -33,14 +33,15 @@ $(RUN)/python:
 	  if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -n "$(UV)" ]; then uv venv --quiet --seed --python "$${found:-$(or $(PYTHON),3.13)}" "$(VENV)"; \
-	elif [ -n "$$found" ]; then $$found -m venv "$(VENV)" && "$(RUN)/python" -m pip install --quiet --upgrade "pip>=25.1"; \
+	elif [ -n "$$found" ]; then $$found -m venv "$(VENV)"; \
 	else echo "make: needs Python 3.11, 3.12 or 3.13, and found none; name one with PYTHON=..." >&2; exit 1; fi
 
 # What follows `install` in both tools: the package as it lies here, and a group of pyproject.toml.
 ifneq ($(UV),)
 INSTALL := uv pip install --quiet --python "$(RUN)/python"
 else
-INSTALL := "$(RUN)/python" -m pip install --quiet
+# Groups of pyproject.toml are read from this version on; an environment that was made by hand may have an older one.
+INSTALL := "$(RUN)/python" -m pip install --quiet "pip>=25.1" && "$(RUN)/python" -m pip install --quiet
 endif
 
 $(DEV): pyproject.toml | $(RUN)/python

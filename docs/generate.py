@@ -28,9 +28,10 @@ A command is run in the project's folder, or anywhere below it: the project is t
 
 | exit code | |
 |--:|---|
-| 0 | done; also where a gate has refused a version |
+| 0 | done |
 | 1 | it failed: a step raised, a check broke, the store could not be written |
 | 2 | it was asked wrongly: an unknown name, an impossible declaration, an unsafe address |
+| 3 | the run finished, and a gate refused the version |
 | 130 | Ctrl-C; what finished is kept |
 """
 

@@ -4,7 +4,7 @@ A page is one project in a folder of its own. Its fenced blocks are taken from t
 
 - a block with `title="PATH"` is written to that file of the project, whatever its language;
 - a `python` block is run, in one namespace a page;
-- in a `console` block each line `$ drivetrain …` is run, and must exit with 0;
+- in a `console` block each line `$ drivetrain …` or `$ python …` is run, and must exit with 0;
 - a block in any other language is left alone.
 
 A comment on the line above a block says otherwise: `<!-- notest -->`, or `<!-- exit 2 -->` for another exit code.
@@ -29,7 +29,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if page.exists()]
 
-COMMAND = "import sys; from drivetrain.cli import main; sys.exit(main())"
+# What a console block may call, and what the Python of the tests is given for it.
+PROGRAMS = {"drivetrain": ["-c", "import sys; from drivetrain.cli import main; sys.exit(main())"], "python": []}
+# Optional libraries without which a page cannot run.
+NEEDS = {"moving.md": ("pandas", "pyarrow")}
 COMMAND_TIMEOUT_S = 120
 
 
@@ -106,14 +109,14 @@ def run_python(block: Block, module: ModuleType) -> None:
 
 
 def run_console(block: Block, project: Path) -> None:
-    """Run each command of ours in a block, as a person would in the project's folder."""
+    """Run each command of ours in a block, and each of Python, as a person would in the project's folder."""
     joined = block.text.replace("\\\n", " ")
     for line in joined.splitlines():
-        if not line.startswith("$ drivetrain"):
+        if not line.startswith(("$ drivetrain", "$ python ")):
             continue
-        words = shlex.split(line.removeprefix("$ drivetrain"), comments=True)
+        program, *words = shlex.split(line.removeprefix("$ "), comments=True)
         done = subprocess.run(
-            [sys.executable, "-c", COMMAND, *words],
+            [sys.executable, *PROGRAMS[program], *words],
             cwd=project,
             env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
             stdin=subprocess.DEVNULL,
@@ -127,6 +130,8 @@ def run_console(block: Block, project: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for library in NEEDS.get(page.name, ()):
+        pytest.importorskip(library)
     module = ModuleType(f"page_{page.stem.replace('-', '_')}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.chdir(tmp_path)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+
 import msgspec
 import pytest
 from tests.project import Project
 
 from drivetrain.cli import COMMANDS
+from drivetrain.monitoring.window import Alert
+from drivetrain.store.record import now
 
 pytest.importorskip("sklearn")
 pytest.importorskip("skops")
@@ -19,11 +23,10 @@ def test_a_new_project_runs_and_every_command_has_json(project: Project) -> None
     assert {step["state"] for step in project.json("run")["steps"] if step["role"] != "gate"} == {"cached"}
     models = project.json("models")
     assert models["champions"] == {"malignancy": "malignancy@1"}
-    project.json("run", "--set", "malignancy.regularisation=0.5")
+    project.command("run", "--set", "malignancy.regularisation=0.5", "--json", check=3)
     chosen = {version["id"] for version in project.json("models")["versions"]}
     assert chosen == {"malignancy@1", "malignancy@2"}
-    project.json("promote", "malignancy@1", "--reason", "to see")
-    project.json("promote", "malignancy@2")
+    project.json("promote", "malignancy@2", "--reason", "to see")
     assert project.json("rollback")["version"] == "malignancy@1"
     assert project.json("show")["system"] == "system"
     assert project.json("show", "latest")["run"]["state"] == "finished"
@@ -47,9 +50,34 @@ def test_an_unknown_command_names_the_nearest(project: Project) -> None:
 def test_an_error_in_json_is_json_on_standard_error(project: Project) -> None:
     done = project.command("run", "--json", check=2)
     body = msgspec.json.decode(done.stderr)
-    assert body["error"] == "NotFound"
+    assert body["error"] == "UsageError"
     assert "drivetrain init" in body["remedy"]
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["serve", "ui", "up"])
+def test_a_taken_port_is_told_before_anything_starts(command: str, project: Project) -> None:
+    project.command("init", ".")
+    project.command("run")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        free = {"DRIVETRAIN_SERVE_PORT": "0"} if command == "up" else {"DRIVETRAIN_SERVE_PORT": port}
+
+        told = project.command(command, check=2, DRIVETRAIN_CONSOLE_PORT=port, **free).stderr
+
+    assert told.startswith(f"the port {port} of 127.0.0.1 cannot be used: ")
+    assert "http://" not in told, "nothing is said to answer"
+
+
+def test_a_single_look_of_the_monitor_lists_the_open_alerts(project: Project) -> None:
+    project.write("import drivetrain as dt\n\n\n@dt.step\ndef one() -> int:\n    return 1\n")
+    assert project.command("monitor", "--once").stdout == "looked once: no alert is open\n"
+
+    alert = Alert(id="alert-1", monitor="watch", rule="drift", version="late@1", message="miles moved", raised_at=now())
+    project.store().ledger.write(alert)
+
+    assert project.command("monitor", "--once").stdout == "just now: miles moved\n"
+    assert [each["id"] for each in project.json("monitor", "--once")["alerts"]] == ["alert-1"]
 
 
 def test_a_pipe_that_closes_early_does_not_stop_the_run(project: Project) -> None:

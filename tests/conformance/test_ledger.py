@@ -117,6 +117,14 @@ def test_a_record_comes_back_as_it_was(one_ledger: Ledger, trip: Trip) -> None:
     assert trip in one_ledger.find(Trip, {"car": trip.car, "at": trip.at, "stops": trip.stops})
 
 
+@pytest.mark.parametrize("last", [0.5, nan])
+def test_what_stands_in_a_dict_keeps_its_order(ledger: Ledger, last: float) -> None:
+    ledger.write(Trip(id="a", notes={"b": {"d": 1, "c": 2}, "a": last}))
+    trip = ledger.get(Trip, "a")
+    assert trip is not None
+    assert (list(trip.notes), list(trip.notes["b"])) == (["b", "a"], ["d", "c"])
+
+
 def test_numbers_that_are_not_finite_come_back(ledger: Ledger) -> None:
     ledger.write(Trip(id="a", length_km=nan, notes={"loss": nan, "bound": -inf}), Lap(car="a", number=1, seconds=inf))
 

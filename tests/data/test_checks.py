@@ -94,7 +94,11 @@ def test_freshness_is_the_age_of_the_newest_row() -> None:
 def test_a_warning_does_not_fail() -> None:
     found = run_checks(FLIGHTS, [not_null("carrier", severity="warn")], part="flights")
 
-    assert found == ["not_null(carrier) does not hold in 1 of 4 rows (25.0%)"]
+    (told,) = found
+    assert told.startswith("not_null(carrier) does not hold in 1 of 4 rows (25.0%), for example carrier=None, ")
+    assert run_checks(FLIGHTS, [row_count(9, severity="warn")], part="flights") == [
+        "row_count(at_least=9) does not hold: there are 4 rows"
+    ]
 
 
 def test_an_unknown_column_is_answered_with_the_nearest() -> None:
@@ -134,3 +138,8 @@ def test_checks_agree_with_their_meaning(values: list[int | None]) -> None:
     for one, count in expected.items():
         found = int(frame.select(one.failing().fill_null(False).sum()).item())
         assert found == count
+
+
+def test_a_misspelt_severity_is_told_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean warn"):
+        not_null("x", severity="wran")  # type: ignore[arg-type]  # the mistake that is tested

@@ -85,8 +85,11 @@ def test_asking_for_the_label_fails(tmp_path: Path) -> None:
     def leaking(flights: pl.LazyFrame) -> pl.LazyFrame:
         return flights.select("id", "late")
 
-    with pytest.raises(pl.exceptions.ColumnNotFoundError):
+    with pytest.raises(pl.exceptions.ColumnNotFoundError) as raised:
         perform(tmp_path, leaking)
+
+    (note,) = raised.value.__notes__
+    assert "'late' is the label, so it is taken away" in note
 
 
 def test_a_batch_mean_is_found_out(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 from tests.monitoring.traffic_of import late, service_of
 
-from drivetrain.errors import BadSetting, DeclarationError
+from drivetrain.errors import BadSetting, DeclarationError, UnknownName
 from drivetrain.monitoring.cron import cron
 from drivetrain.monitoring.monitor import Drift, Monitor
 from drivetrain.monitoring.trigger import Trigger, now
-from drivetrain.training.evaluation import Measure, champion, reference
+from drivetrain.training.evaluation import Measure, champion, evaluation, reference
 
 SERVICE = service_of()
 BRIER = Measure("quality", "brier")
@@ -68,8 +68,40 @@ def test_only_a_service_can_be_watched() -> None:
 def test_a_metric_that_live_labels_do_not_give_is_refused() -> None:
     watch = Monitor(SERVICE, quality=Measure("quality", "profit") >= 3, name="watch")
 
-    with pytest.raises(BadSetting, match="profit"):
+    with pytest.raises(UnknownName, match="profit"):
         watch.check({})
+
+
+def test_a_misspelt_metric_is_told_the_nearest() -> None:
+    watch = Monitor(SERVICE, quality=Measure("quality", "bried") <= 0.2, name="watch")
+
+    with pytest.raises(UnknownName, match="did you mean brier"):
+        watch.check({})
+
+
+def test_a_reference_needs_an_evaluation_of_the_model_that_is_watched() -> None:
+    watch = Monitor(SERVICE, quality=reference * 1.25 >= BRIER, name="watch")
+
+    @evaluation
+    def quality(late: object) -> dict[str, float]:
+        return {}
+
+    @evaluation
+    def of_another(other: object) -> dict[str, float]:
+        return {}
+
+    watch.check({"quality": quality})
+    for parts in ({}, {"quality": of_another}):
+        with pytest.raises(BadSetting, match="'late'"):
+            watch.check(parts)
+
+
+def test_drift_of_a_feature_that_the_model_does_not_have_is_refused() -> None:
+    watch = Monitor(SERVICE, drift=Drift(columns=["wnid"]), name="watch")
+
+    with pytest.raises(UnknownName, match="did you mean wind"):
+        watch.check_features(["wind", "heat"])
+    watch.check_features(["wnid"])
 
 
 def test_a_trigger_lays_the_present_into_its_settings() -> None:

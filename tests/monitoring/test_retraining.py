@@ -33,8 +33,8 @@ retrain = dt.Trigger(dt.cron("* * * * *"), settings={"made.until": dt.now, "made
 class Place:
     """A project whose calendar is due: its first run was an hour ago."""
 
-    def __init__(self, project: Project, *, fails: bool = False) -> None:
-        self.path = project.write(SYSTEM.replace("FAILS", str(fails)))
+    def __init__(self, project: Project, *, fails: bool = False, more: str = "") -> None:
+        self.path = project.write(SYSTEM.replace("FAILS", str(fails)) + more)
         self.project = find_project(project.root)
         self.store: Store = project.store()
         self.system = load_system(self.path)
@@ -89,6 +89,43 @@ def test_a_run_that_fails_is_told_and_not_started_again_at_once(project: Project
     assert len(place.triggered()) == 1
     (event,) = place.store.ledger.find(Event, {"kind": "trigger.failed"})
     assert event.message.startswith("the run that retrain started failed: ")
+
+
+def test_a_version_that_its_gate_refuses_is_no_failed_run(project: Project) -> None:
+    pytest.importorskip("skops")
+    refusing = """
+import polars as pl
+from sklearn.linear_model import Ridge
+
+
+@dt.dataset(key="id", label="y")
+def rows() -> pl.DataFrame:
+    return pl.DataFrame({"id": range(40), "x": [float(i % 7) for i in range(40)], "y": [float(i) for i in range(40)]})
+
+
+train, test = dt.split(rows, test=0.5)
+
+
+@dt.model
+def line(train: pl.DataFrame) -> Ridge:
+    return Ridge().fit(*dt.xy(train))
+
+
+@dt.evaluation
+def quality(line: Ridge, test: pl.DataFrame) -> dt.metrics.Regression:
+    return dt.metrics.regression(line, test)
+
+
+gate = dt.Gate(line, require=[quality.mae <= -1])
+"""
+    place = Place(project, more=refusing)
+    retraining = place.retraining()
+
+    place.until_ended(retraining)
+
+    assert [run.state for run in place.runs()] == ["finished"]
+    assert place.store.ledger.find(Event, {"kind": "gate.refused"})
+    assert not place.store.ledger.find(Event, {"kind": "trigger.failed"})
 
 
 @pytest.mark.parametrize("came_to_run", [False, True])

@@ -68,7 +68,7 @@ def test_a_child_that_is_killed_is_started_again_and_all_end_together(tmp_path: 
 
 def test_a_child_that_dies_again_and_again_is_given_longer_pauses(tmp_path: Path) -> None:
     supervisor = Supervisor(
-        [Child("broken", [sys.executable, "-c", "raise SystemExit('no such port')"])], logs=tmp_path
+        [Child("broken", [sys.executable, "-c", "raise SystemExit('no such port\\n  → take another')"])], logs=tmp_path
     )
     deaths: list[Change] = []
 
@@ -80,7 +80,7 @@ def test_a_child_that_dies_again_and_again_is_given_longer_pauses(tmp_path: Path
 
     watched(supervisor, act)
 
-    assert "again in 0.5 s; it said: no such port" in deaths[0].detail
+    assert "again in 0.5 s; it said: no such port → take another" in deaths[0].detail
     assert "again in 1 s" in deaths[1].detail
 
 

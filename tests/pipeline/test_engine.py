@@ -44,6 +44,22 @@ def test_a_failure_names_the_step_and_the_users_line_and_keeps_what_finished(pro
     assert states == ["failed", "finished"]
 
 
+def test_a_failure_shows_the_users_lines_alone_and_a_note_as_remedy(project: Project) -> None:
+    text = (
+        "import json\n\n"
+        + HEAD
+        + "@dt.step\ndef bad() -> int:\n    try:\n        return json.loads('x')\n    except ValueError as error:\n"
+        "        error.add_note('write it with quotes')\n        raise\n"
+    )
+    project.write(text)
+
+    told = project.command("run", check=1).stderr
+
+    assert "  → write it with quotes\n" in told
+    assert 'File "system.py", line ' in told
+    assert "decoder.py" not in told
+
+
 def test_settings_change_the_key_and_are_checked(project: Project) -> None:
     project.write(HEAD + "@dt.step\ndef depth(levels: int = 2) -> int:\n    return levels\n")
     project.command("run")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from drivetrain.errors import NotFound, Refused
+from drivetrain.errors import NotFound, Refused, UnknownName
 from drivetrain.pipeline.engine import Execution
 from drivetrain.pipeline.plan import make_plan
 from drivetrain.registry.bundle import load
@@ -200,3 +200,13 @@ def test_a_model_that_cannot_answer_is_not_registered(world: World) -> None:
     with pytest.raises(Refused, match="cannot predict"):
         world.run()
     assert not versions(world.store.ledger, "size")
+
+
+def test_a_version_is_not_registered_where_a_monitor_watches_a_feature_that_it_lacks(world: World) -> None:
+    world.text += 'watch = dt.Monitor(service, drift=dt.Drift(columns=["scalde"]))\n'
+    with pytest.raises(UnknownName, match="did you mean scaled") as seen:
+        world.run()
+    assert seen.value.place is not None
+    assert seen.value.place.line == SYSTEM.count("\n") + 1
+    assert versions(world.store.ledger, "size") == []
+    assert world.run(scalde="scaled").outcome == "promoted"

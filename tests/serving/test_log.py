@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis.strategies import integers
-from tests.serving.world import MODEL, ROW, SERVICE, register, signature
+from tests.serving.world import MODEL, ROW, SERVICE, logged, register, signature
 
 from drivetrain.errors import NotFound
 from drivetrain.serving.journal import Journal, Label, Line, Names, folder_of, time_of
-from drivetrain.serving.log import Cursor, Segment, find_prediction, labelled, read_feedback, read_new, read_predictions
+from drivetrain.serving.log import Cursor, Segment, find_prediction, join_labels, read_feedback, read_new
 from drivetrain.serving.sealing import seal
 
 if TYPE_CHECKING:
@@ -67,22 +67,22 @@ def test_a_part_in_use_is_read_and_not_sealed(store: Store) -> None:
     journal = written(store, data)
 
     assert seal(store, SERVICE) == 0
-    assert read_predictions(store, SERVICE)["id"].to_list() == ids
+    assert logged(store)["id"].to_list() == ids
     journal.close()
     assert seal(store, SERVICE) == 3
-    assert read_predictions(store, SERVICE)["id"].to_list() == ids
+    assert logged(store)["id"].to_list() == ids
     assert not list(folder_of(store, SERVICE).glob("*.jsonl"))
 
 
 def test_what_is_sealed_reads_as_what_is_not(store: Store) -> None:
     register(store, 1)
     journal = written(store, line(2)[0], line(1, arm="canary", probabilities=None)[0])
-    before = read_predictions(store, SERVICE)
+    before = logged(store)
     journal.close()
 
     seal(store, SERVICE)
 
-    assert read_predictions(store, SERVICE).equals(before)
+    assert logged(store).equals(before)
     assert before.schema["request"].fields[0].name == "ticket"  # type: ignore[attr-defined]  # a struct has fields
     segment = store.ledger.find(Segment)[0]
     assert (segment.rows, segment.version) == (3, f"{MODEL}@1")
@@ -112,10 +112,10 @@ def test_a_seal_that_was_killed_before_the_file_went_doubles_nothing(
             seal(store, SERVICE)
     assert len(list(folder_of(store, SERVICE).glob("*.jsonl"))) == 1
 
-    assert read_predictions(store, SERVICE)["id"].to_list() == ids
+    assert logged(store)["id"].to_list() == ids
     assert read_new(store, SERVICE, Cursor())[0]["id"].to_list() == ids
     assert seal(store, SERVICE) == 0
-    assert read_predictions(store, SERVICE)["id"].to_list() == ids
+    assert logged(store)["id"].to_list() == ids
     assert not list(folder_of(store, SERVICE).glob("*.jsonl"))
 
 
@@ -124,7 +124,7 @@ def test_a_broken_last_line_is_passed_over(store: Store) -> None:
     data, ids = line(2)
     journal = written(store, data, line(1)[0][:50])
 
-    assert read_predictions(store, SERVICE)["id"].to_list() == ids
+    assert logged(store)["id"].to_list() == ids
     journal.close()
     assert seal(store, SERVICE) == 2
 
@@ -166,12 +166,11 @@ def test_versions_with_other_columns_are_read_together(store: Store) -> None:
     small = {"ticket": "t", "distance": 1.0, "stops": 1}
     journal = written(store, line(1)[0], line(1, version=f"{MODEL}@2", requests=[small])[0])
     for _ in range(2):
-        found = read_predictions(store, SERVICE)
+        found = logged(store)
 
         assert found["version"].to_list() == [f"{MODEL}@1", f"{MODEL}@2"]
         assert found["request"].struct.field("city").to_list() == ["Oslo", None]
         assert found["time"].is_null().to_list() == [False, True]
-        assert len(read_predictions(store, SERVICE, version=f"{MODEL}@2")) == 1
         journal.close()
         seal(store, SERVICE)
 
@@ -181,20 +180,7 @@ def test_features_that_were_computed_are_kept_beside_the_request(store: Store) -
     features = {"distance": [1.5], "stops": [2], "wind": [None]}
     written(store, line(1, features=features)[0])
 
-    assert read_predictions(store, SERVICE)["features"].to_list() == [{"distance": 1.5, "stops": 2, "wind": None}]
-
-
-def test_rows_are_found_by_the_clock(store: Store) -> None:
-    register(store, 1)
-    start = datetime(2026, 3, 1, tzinfo=UTC)
-    days = [line(1, at=int((start + timedelta(days=day)).timestamp() * 1e6))[0] for day in range(4)]
-    written(store, *days[:2]).close()
-    seal(store, SERVICE)
-    written(store, *days[2:])
-
-    found = read_predictions(store, SERVICE, since=start + timedelta(days=1), until=start + timedelta(days=3))
-
-    assert [at.day for at in found["at"]] == [2, 3]
+    assert logged(store)["features"].to_list() == [{"distance": 1.5, "stops": 2, "wind": None}]
 
 
 def test_the_latest_label_counts_by_id_or_key(store: Store) -> None:
@@ -211,7 +197,10 @@ def test_the_latest_label_counts_by_id_or_key(store: Store) -> None:
     journal = written(store, *[msgspec.json.encode(label) + b"\n" for label in labels], kind="feedback")
 
     for _ in range(2):
-        assert dict(labelled(store, SERVICE).select("id", "label").iter_rows()) == {ids[0]: 1, ids[1]: 0}
+        assert dict(join_labels(logged(store), read_feedback(store, SERVICE)).select("id", "label").iter_rows()) == {
+            ids[0]: 1,
+            ids[1]: 0,
+        }
         assert len(read_feedback(store, SERVICE)) == 5
         journal.close()
         seal(store, SERVICE)
@@ -221,10 +210,14 @@ def test_a_prediction_is_found_by_its_id_before_and_after_sealing(store: Store) 
     register(store, 1)
     data, ids = line(3)
     journal = written(store, data, line(2)[0])
-    written(store, msgspec.json.encode(Label(1, 1, id=ids[1])) + b"\n", kind="feedback")
+    labels = [Label(3_600_000_000, 0, id=ids[1]), Label(7_200_000_000, 1, id=ids[1])]
+    written(store, *[msgspec.json.encode(label) + b"\n" for label in labels], kind="feedback")
 
     for _ in range(2):
         found = find_prediction(store, ids[1])
+
+        assert found.labelled_at == datetime(1970, 1, 1, 2, tzinfo=UTC)
+        assert find_prediction(store, ids[0]).labelled_at is None
 
         assert (found.id, found.service, found.version, found.label) == (ids[1], SERVICE, f"{MODEL}@1", 1)
         assert found.request["city"] == "Oslo"
@@ -245,11 +238,11 @@ def test_a_part_of_a_dead_process_is_sealed(store: Store) -> None:
     os.waitpid(child, 0)
 
     assert seal(store, SERVICE) == 2
-    assert read_predictions(store, SERVICE)["id"].to_list() == ids
+    assert logged(store)["id"].to_list() == ids
 
 
 def test_an_empty_log_has_its_columns(store: Store) -> None:
-    assert len(read_predictions(store, SERVICE)) == 0
-    assert "prediction" in read_predictions(store, SERVICE).columns
-    assert labelled(store, SERVICE).columns[-1] == "label"
+    assert len(logged(store)) == 0
+    assert "prediction" in logged(store).columns
+    assert join_labels(logged(store), read_feedback(store, SERVICE)).columns[-1] == "label"
     assert seal(store, SERVICE) == 0

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import polars as pl
 import pytest
-from tests.serving.world import FEATURES, ROW, SERVICE, promote, register, rows, served, wait_until
+from tests.serving.world import FEATURES, ROW, logged, promote, register, rows, served, wait_until
 
 from drivetrain.errors import UsageError
 from drivetrain.pipeline.run import StepRun
 from drivetrain.registry.bundle import pack
 from drivetrain.registry.version import Version
 from drivetrain.serving.batch import score, score_file
-from drivetrain.serving.log import read_predictions
 from drivetrain.serving.predictor import Predictor
 from drivetrain.store.record import now
 from drivetrain.system.load import load_system
@@ -113,7 +112,7 @@ def test_a_row_that_breaks_the_features_function_fails_alone(store: Store, tmp_p
         assert seen[0].json()["error_id"].startswith("error-")
         assert "negative" not in seen[0].text
         assert f'status="5xx"}} {6}\n' in metrics
-        assert len(read_predictions(store, SERVICE)) == 54
+        assert len(logged(store)) == 54
 
 
 def test_a_server_takes_newer_side_inputs(store: Store, tmp_path: Path) -> None:

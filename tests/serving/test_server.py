@@ -14,13 +14,25 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 import pytest
-from tests.serving.world import MODEL, ROW, SERVICE, Server, promote, register, served, signature, try_out, wait_until
+from tests.serving.world import (
+    MODEL,
+    ROW,
+    SERVICE,
+    Server,
+    logged,
+    promote,
+    register,
+    served,
+    signature,
+    try_out,
+    wait_until,
+)
 
 from drivetrain.data.schema import Column
 from drivetrain.errors import Refused, UsageError
 from drivetrain.security.event import Event
 from drivetrain.serving.counters import totals
-from drivetrain.serving.log import labelled, read_predictions
+from drivetrain.serving.log import join_labels, read_feedback
 from drivetrain.serving.server import check_address, check_port
 
 if TYPE_CHECKING:
@@ -64,7 +76,7 @@ def test_rows_of_many_clients_at_once_are_not_mixed_up(server: Server) -> None:
 def test_the_log_has_what_was_asked_and_answered(server: Server) -> None:
     told = server.predict({**ROW, "ticket": "logged", "wind": None}).json()
 
-    found = read_predictions(server.store, SERVICE).filter(id=told["id"]).row(0, named=True)
+    found = logged(server.store).filter(id=told["id"]).row(0, named=True)
 
     assert found["version"] == told["version"]
     assert found["arm"] == "champion"
@@ -83,7 +95,7 @@ def test_feedback_reaches_the_predictions_it_belongs_to(server: Server) -> None:
     many = server.client.post("/feedback", json=[{"id": second, "label": 1}, {"id": second, "label": False}])
 
     assert (one.json(), many.json()) == ({"accepted": 1}, {"accepted": 2})
-    found = labelled(server.store, SERVICE, f"{MODEL}@1")
+    found = join_labels(logged(server.store), read_feedback(server.store, SERVICE))
     assert dict(found.filter(found["id"].is_in([first, second])).select("id", "label").iter_rows()) == {
         first: 1,
         second: 0,
@@ -282,8 +294,8 @@ def test_versions_change_under_load_without_a_failed_request(store: Store) -> No
     assert load.failures == []
     assert {answer["version"] for answer in load.seen} == {version.id for version in versions}
     assert swaps == 4
-    logged = read_predictions(store, SERVICE)
-    assert set(logged["id"]) == {answer["id"] for answer in load.seen}
+    told = logged(store)
+    assert set(told["id"]) == {answer["id"] for answer in load.seen}
 
 
 def test_a_version_that_cannot_be_loaded_leaves_the_one_before(store: Store) -> None:
@@ -319,7 +331,7 @@ def test_a_canary_gets_its_share_and_an_entity_keeps_its_arm(store: Store) -> No
         assert first[:500] * 4 == first
         assert 0.22 < first[:500].count(challenger.id) / 500 < 0.38
         assert 0.22 < by_id[challenger.id] / 500 < 0.38
-        arms = read_predictions(store, SERVICE).group_by("arm", "version").len().sort("arm").rows()
+        arms = logged(store).group_by("arm", "version").len().sort("arm").rows()
         assert [row[:2] for row in arms] == [("canary", challenger.id), ("champion", champion.id)]
         assert totals(store.root / "serving" / SERVICE).rows_canary == {row[0]: row[2] for row in arms}["canary"]
 
@@ -359,8 +371,7 @@ def test_a_killed_worker_is_replaced_and_no_answer_of_its_is_lost(store: Store) 
             time.sleep(0.3)
 
     assert load.failures == []
-    logged = set(read_predictions(store, SERVICE)["id"])
-    assert {answer["id"] for answer in load.seen} <= logged
+    assert {answer["id"] for answer in load.seen} <= set(logged(store)["id"])
 
 
 def test_a_full_disk_stops_the_log_and_not_the_answers(store: Store) -> None:
@@ -383,9 +394,9 @@ def test_a_full_disk_stops_the_log_and_not_the_answers(store: Store) -> None:
         again = server.predict(ROW).json()["id"]
 
         assert "problems" not in server.client.get("/readyz").json()
-        logged = read_predictions(store, SERVICE)
-        assert {*answered, again} <= set(logged["id"])
-        assert len(logged) == 301
+        found = logged(store)
+        assert {*answered, again} <= set(found["id"])
+        assert len(found) == 301
 
 
 def test_telling_a_server_to_stop_lets_it_finish(store: Store) -> None:
@@ -400,7 +411,7 @@ def test_telling_a_server_to_stop_lets_it_finish(store: Store) -> None:
     assert code == 0
     assert taken < 8
     assert load.failures == []
-    assert {answer["id"] for answer in load.seen} <= set(read_predictions(store, SERVICE)["id"])
+    assert {answer["id"] for answer in load.seen} <= set(logged(store)["id"])
 
 
 def test_a_version_without_a_fast_build_answers_as_well(store: Store) -> None:

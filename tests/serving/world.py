@@ -25,6 +25,7 @@ from drivetrain.data.schema import Roles, columns_of
 from drivetrain.registry.registry import CHAMPION, point_alias
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import Signature, Version
+from drivetrain.serving.log import Cursor, read_new
 from drivetrain.store.record import new_id, now
 from drivetrain.store.store import Store
 from drivetrain.training.onnx import fast_build
@@ -139,6 +140,11 @@ def try_out(store: Store, champion: Version, challenger: Version, share: float) 
     )
     store.ledger.write(rollout)
     return rollout
+
+
+def logged(store: Store) -> pl.DataFrame:
+    """Return what the service has answered, in the order of the ids."""
+    return read_new(store, SERVICE, Cursor())[0].sort("id")
 
 
 def free_port() -> int:

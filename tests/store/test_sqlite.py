@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
@@ -154,7 +155,8 @@ def test_a_file_that_grew_too_old_for_its_indexes_gets_them_when_it_is_written(t
     ledger.find(PointLater)
     ledger.write(PointLater(writer="a", number=2, total=2))
 
-    names = {name for (name,) in sqlite3.connect(path).execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+    with closing(sqlite3.connect(path)) as db:
+        names = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
     assert {"point_writer", "point_total"} <= names
 
 
@@ -162,7 +164,8 @@ def test_a_lookup_by_an_indexed_field_uses_its_index(tmp_path: Path) -> None:
     ledger = SQLiteLedger(tmp_path / "ledger.db")
     ledger.write(Point(writer="a", number=1, total=1))
 
-    (plan,) = sqlite3.connect(ledger.path).execute("EXPLAIN QUERY PLAN SELECT * FROM point WHERE writer IS ?", ["a"])
+    with closing(sqlite3.connect(ledger.path)) as db:
+        (plan,) = db.execute("EXPLAIN QUERY PLAN SELECT * FROM point WHERE writer IS ?", ["a"])
 
     assert "USING INDEX" in plan[3]
 

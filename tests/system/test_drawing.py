@@ -1,4 +1,4 @@
-from drivetrain.system.drawing import Mark, html, layers, svg, text
+from drivetrain.system.drawing import Mark, _laid_out, html, svg, text
 from drivetrain.system.function import step
 from drivetrain.system.system import System
 
@@ -24,6 +24,12 @@ def judged(joined: int, rows: int) -> int:
 
 
 SYSTEM = System("numbers <&>", rows, other, joined, judged)
+
+
+def layers(system: System) -> list[list[str]]:
+    """The names of the parts in the rows of the drawing, without the bends of long arrows."""
+    layout = _laid_out(system)
+    return [[name for name in row if name not in layout.bends] for row in layout.rows]
 
 
 def test_every_arrow_leads_to_a_later_layer() -> None:

@@ -44,6 +44,7 @@ MISTAKES = {
     ),
     "syntax": ("def rows(:\n    pass\n", ["system.py:3"]),
     "import": ("import json\njson.loads('x')\n", ["importing system.py raised JSONDecodeError", "system.py:4"]),
+    "module": ("import lightgbmm\n", ["found no module 'lightgbmm'", "system.py:3", "install its package for "]),
     "annotation of nothing": (
         "from __future__ import annotations\n@dt.step\ndef rows() -> Rows:\n    return [1]\n",
         ["an annotation of 'rows' cannot be understood", "Rows"],

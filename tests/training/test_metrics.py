@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from drivetrain.errors import UsageError
 from drivetrain.training import metrics
+from drivetrain.training.frame import xy
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.integers(0, 20).map(lambda p: p / 20)), min_size=2, max_size=60)
 
@@ -131,6 +132,20 @@ def test_a_model_and_a_table_are_enough() -> None:
     assert metrics.binary(model, table)["auc"] == 1.0
     assert metrics.multiclass(model, table)["accuracy"] == 1.0
     assert metrics.regression(Fixed(None, [1.0, 2.0]), table.with_columns(late=pl.Series([1.0, 2.0])))["mae"] == 0
+
+
+def test_a_table_of_pandas_or_arrow_gives_the_same_figures() -> None:
+    pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    table = pl.DataFrame({"miles": [1, 2], "late": ["no", "yes"]})
+    model = Fixed(["no", "yes"], [[0.9, 0.1], [0.2, 0.8]])
+
+    for form in (table.to_pandas(), table.to_arrow(), table.lazy()):
+        assert metrics.binary(model, form) == metrics.binary(model, table)
+    x, y = xy(table.to_pandas())
+    assert (list(x.columns), y.name, list(y)) == (["miles"], "late", ["no", "yes"])
+    with pytest.raises(UsageError, match="not of a list"):
+        metrics.binary(model, [1, 2])
 
 
 def test_a_single_class_in_the_test_rows_is_no_crash() -> None:

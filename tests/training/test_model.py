@@ -12,7 +12,7 @@ from drivetrain.data.features import features
 from drivetrain.data.profile import counts
 from drivetrain.data.schema import Roles, columns_of
 from drivetrain.data.split import split
-from drivetrain.errors import DeclarationError, StepFailed
+from drivetrain.errors import DeclarationError, StepFailed, UnknownName
 from drivetrain.system.function import step
 from drivetrain.system.system import System, name_part
 from drivetrain.training.frame import xy
@@ -280,3 +280,8 @@ def test_the_task_can_be_declared(tmp_path: Path) -> None:
     signature, _ = told(work)
     assert (signature.task, signature.classes) == ("binary", [False, True])
     assert lateness.declared() == {"task": "binary"}
+
+
+def test_a_misspelt_task_is_told_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean binary"):
+        model(task="binray")  # type: ignore[call-overload]  # the mistake that is tested

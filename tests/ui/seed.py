@@ -80,7 +80,7 @@ def answered(store: Store) -> str:
     line = Line(at=at, version="lateness@3", arm="champion", ids=[name], keys=[request["flight_id"]],
                 requests=[request], predictions=[0.4137],
                 features={name: [value] for name, value in features.items()})  # fmt: skip
-    for kind, body in (("predictions", line), ("feedback", Label(at=at, label=True, id=name))):
+    for kind, body in (("predictions", line), ("feedback", Label(at=at + 7_200_000_000, label=True, id=name))):
         journal = Journal(folder_of(store, "service"), kind)
         journal.write(msgspec.json.encode(body) + b"\n")
         journal.close()

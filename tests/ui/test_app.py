@@ -10,7 +10,7 @@ from tests.ui.conftest import Visitor
 
 from drivetrain.data.schema import Column
 from drivetrain.monitoring.window import Window
-from drivetrain.pipeline.run import Run
+from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.security.event import record_event
 from drivetrain.store.record import now
 from drivetrain.store.store import Store
@@ -70,6 +70,7 @@ def test_a_prediction_leads_back_to_everything(visitor: Visitor, prediction: str
         "118,904",
         "4f9d2c81a0",
         "2013-05-13",
+        "known 2 h 0 min later",
     ):
         assert link in page
 
@@ -95,6 +96,19 @@ def test_what_is_unknown_is_told_with_a_way_out(visitor: Visitor) -> None:
     assert "Did you mean flights?" in page.text
     assert body.json()["remedy"] == "did you mean flights?"
     assert visitor.ask("/nowhere").status_code == 404
+
+
+def test_a_run_shows_what_its_checks_warn_of(empty: Store, system: System) -> None:
+    warning = "between(distance_miles, 10, 6000) does not hold in 3 of 9 rows (33.3%), for example distance_miles=4"
+    run = Run(id="run-1", system="flights", state="finished", started_at=now())
+    kept = msgspec.structs.replace(empty.keep({}, part="flights"), detail={"warnings": [warning]})
+    step = StepRun(run="run-1", step="flights", role="dataset", state="cached", key="k", origin="run-0", reason="",
+                   started_at=now(), outputs={"flights": kept})  # fmt: skip
+    empty.ledger.write(run, step)
+
+    page = Visitor(empty, system, {}).ask("/runs/run-1").text
+
+    assert f"flights</a>: {warning}</p>" in page
 
 
 def test_text_of_others_stays_text(empty: Store, system: System) -> None:

@@ -33,7 +33,10 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Carry out a command line and return its exit code: 0 done, 1 it failed, 2 it was asked wrongly."""
+    """Carry out a command line and return its exit code.
+
+    0 is done, 1 it failed, 2 it was asked wrongly, 3 the run finished and a gate refused, 130 Ctrl-C.
+    """
     given = sys.argv[1:] if arguments is None else arguments
     shell = import_module("drivetrain.cli.shell")
     code: int = shell.carry_out(given, COMMANDS, is_process=arguments is None)

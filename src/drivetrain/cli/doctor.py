@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from drivetrain.cli.screen import counted
 from drivetrain.errors import DrivetrainError
 from drivetrain.pipeline.run import Run
 from drivetrain.security.event import Event, broken_link
@@ -48,7 +49,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
         for name, extra in _EXTRAS.items()
     ]
     project = find_project(profile=options.profile)
-    findings += _project(project)
+    findings += _project(project, options.file)
     findings += _store(project)
     for setting in ("serve.port", "console.port"):
         findings.append(_port(setting, project))
@@ -74,29 +75,32 @@ def _shown(name: str, project: Project) -> Any:
     return "(set)" if name.endswith(".token") and value else value
 
 
-def _project(project: Project) -> list[Finding]:
+def _project(project: Project, file: str | None) -> list[Finding]:
+    path = (project.root / file) if file else project.system_path
     try:
-        system = load_system(project.system_path, name=project.get("system.name"))
+        system = load_system(path.resolve(), name=project.get("system.name"))
     except DrivetrainError as error:
-        return [Finding(what="system", state="bad", found=str(error))]
-    return [
-        Finding(
-            what="system", state="ok", found=f"{system.name}: {len(system.parts)} parts in {project.system_path.name}"
-        )
-    ]
+        return [Finding(what="system", state="bad", found=_in_one_line(error))]
+    return [Finding(what="system", state="ok", found=f"{system.name}: {len(system.parts)} parts in {path.name}")]
+
+
+def _in_one_line(error: DrivetrainError) -> str:
+    return " ".join(str(error).split())
 
 
 def _store(project: Project) -> list[Finding]:
+    if not Store.is_at(project.store_path):
+        return [Finding(what="store", state="missing", found=f"{project.store_path}: nothing has run yet")]
     try:
         store = Store.open(project.store_path)
         runs = len(store.ledger.find(Run))
         broken = broken_link(store.ledger.find(Event, order="number"))
         store.close()
     except DrivetrainError as error:
-        return [Finding(what="store", state="bad", found=str(error))]
+        return [Finding(what="store", state="bad", found=_in_one_line(error))]
     free = shutil.disk_usage(project.store_path).free
     return [
-        Finding(what="store", state="ok", found=f"{project.store_path}: {runs} runs"),
+        Finding(what="store", state="ok", found=f"{project.store_path}: {counted(runs, 'run')}"),
         Finding(
             what="disk",
             state="ok" if free > ENOUGH_BYTES else "bad",

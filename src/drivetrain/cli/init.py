@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
     from drivetrain.cli.screen import Screen
 
+_IGNORED = ".gitignore"
 _FILES = {
     "system.py": "system.py.txt",
     "test_system.py": "test_system.py.txt",
     "drivetrain.toml": "drivetrain.toml.txt",
-    ".gitignore": "gitignore.txt",
+    _IGNORED: "gitignore.txt",
 }
 
 
@@ -28,21 +29,31 @@ def arguments(parser: ArgumentParser) -> None:
 
 def execute(options: Namespace, screen: Screen) -> Any:
     folder = Path(options.folder)
-    there = [name for name in _FILES if (folder / name).exists()]
+    if folder.exists() and not folder.is_dir():
+        raise Refused(f"{folder} is a file", remedy="name a folder; nothing has been written")
+    there = [name for name in _FILES if (folder / name).exists() and name != _IGNORED]
     if there:
         raise Refused(
-            f"{folder} already has {', '.join(there)}", remedy="choose another folder; nothing has been written"
+            f"{folder} already has {', '.join(there)}",
+            remedy="nothing has been written; `drivetrain run` runs a system that is there, `drivetrain init FOLDER` "
+            "begins another one",
         )
     folder.mkdir(parents=True, exist_ok=True)
+    written = []
     for name, source in _FILES.items():
-        text = files("drivetrain.cli").joinpath("first", source).read_text(encoding="utf-8")
-        (folder / name).write_text(text, encoding="utf-8")
-    return {"folder": str(folder), "files": list(_FILES)}
+        # A folder under git has one already; the user's stays as it is.
+        if not (folder / name).exists():
+            text = files("drivetrain.cli").joinpath("first", source).read_text(encoding="utf-8")
+            (folder / name).write_text(text, encoding="utf-8")
+            written.append(name)
+    return {"folder": str(folder), "files": written}
 
 
 def show(result: Any, screen: Screen) -> None:
     folder = result["folder"]
     screen.line(f"wrote {', '.join(result['files'])} into {folder}")
+    if _IGNORED not in result["files"]:
+        screen.line(f"{_IGNORED} was there already and stays as it is; add a line to it: .drivetrain/")
     screen.line()
     screen.line("Next:")
     if folder != ".":

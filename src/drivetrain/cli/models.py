@@ -1,4 +1,4 @@
-"""List model versions with their figures, what each gate decided and why, and what was live when."""
+"""List model versions with their figures, what each gate decided and why, and who made which the champion when."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from drivetrain.cli.screen import Screen
 
+# So many changes of aliases are printed; `--json` has all.
+LATEST = 10
+
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", default="", help="only this model")
@@ -24,32 +27,36 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    _, store = open_store(options)
-    ledger = store.ledger
     at = _moment(options.at) if options.at else None
+    store = open_store(options)
+    if store is None:
+        return {"versions": [], "champions": {}, "at": at, "decisions": [], "rollouts": [], "aliases": []}
+    ledger = store.ledger
     found = versions(ledger, options.model)
     if options.model and not found:
         raise NotFound(kind="model", name=options.model, known={known.model for known in versions(ledger)})
-    champions = {model: champion_of(ledger, model, at) for model in {version.model for version in found}}
+    champions = {model: champion_of(ledger, model, at) for model in dict.fromkeys(version.model for version in found)}
+    of_model = {"model": options.model} if options.model else {}
     return {
         "versions": found,
         "champions": {model: champion.id for model, champion in champions.items() if champion},
         "at": at,
-        "decisions": ledger.find(Decision, order="-at"),
-        "rollouts": ledger.find(Rollout, order="-started_at"),
-        "aliases": ledger.find(AliasChange, order="-at"),
+        "decisions": ledger.find(Decision, of_model, order="-at"),
+        "rollouts": ledger.find(Rollout, of_model, order="-started_at"),
+        "aliases": ledger.find(AliasChange, of_model | ({"at <=": at} if at else {}), order="-at"),
     }
 
 
 def show(result: Any, screen: Screen) -> None:
     if not result["versions"]:
-        screen.line("No model has been trained yet. Next: `drivetrain run`")
+        screen.line("Nothing here yet: no model has been trained. Next: `drivetrain run`")
         return
     if result["at"]:
         if not result["champions"]:
             screen.line(f"At {result['at']:%Y-%m-%d %H:%M} no version was live yet")
         for model, champion in result["champions"].items():
             screen.line(f"At {result['at']:%Y-%m-%d %H:%M} {model} was answered by {champion}")
+        _show_aliases(result["aliases"], screen)
         return
     champions = set(result["champions"].values())
     rows = []
@@ -66,6 +73,21 @@ def show(result: Any, screen: Screen) -> None:
         )
         rows.append((version.id, state, ago(version.created_at), figures, why))
     screen.table(("version", "state", "trained", "figures", "why"), rows)
+    _show_aliases(result["aliases"], screen)
+
+
+def _show_aliases(changes: list[AliasChange], screen: Screen) -> None:
+    """Show which version each alias was pointed at, when, by whom and why, the newest first."""
+    if not changes:
+        return
+    screen.line()
+    rows = [
+        (change.alias, change.version, change.previous or None, ago(change.at), change.actor, change.reason)
+        for change in changes[:LATEST]
+    ]
+    screen.table(("alias", "now", "before", "moved", "by", "reason"), rows)
+    if len(changes) > LATEST:
+        screen.line(f"and {len(changes) - LATEST} earlier; `drivetrain models --json` lists all", style="dim")
 
 
 def _spoken(decision: Decision) -> str:

@@ -8,6 +8,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import open_project
+from drivetrain.cli.screen import ago
+from drivetrain.monitoring.window import Alert
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -31,7 +33,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
         controller.tick()
         controller.retraining.wait()
         controller.tick()
-        return {"looked": "once"}
+        return {"looked": "once", "alerts": opened.store.ledger.find(Alert, {"cleared_at": None}, order="-raised_at")}
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -41,4 +43,10 @@ def execute(options: Namespace, screen: Screen) -> Any:
 
 
 def show(result: Any, screen: Screen) -> None:
-    screen.line("ended")
+    if result["looked"] != "once":
+        screen.line("ended")
+        return
+    for alert in result["alerts"]:
+        screen.line(f"{ago(alert.raised_at)}: {alert.message}")
+    if not result["alerts"]:
+        screen.line("looked once: no alert is open")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_project
+from drivetrain.cli.project import kept_store, open_system
 from drivetrain.cli.service import chosen_model
 from drivetrain.errors import UsageError
 from drivetrain.registry.registry import champion_of, version
@@ -26,18 +26,19 @@ def arguments(parser: ArgumentParser) -> None:
 def execute(options: Namespace, screen: Screen) -> Any:
     from drivetrain.serving.batch import score_file
 
-    opened = open_project(options)
-    ledger = opened.store.ledger
+    _, system = open_system(options)
+    store = kept_store(options)
+    ledger = store.ledger
     if options.version:
         chosen = version(ledger, options.version)
     else:
-        model = chosen_model(opened.system)
+        model = chosen_model(system)
         champion = champion_of(ledger, model)
         if champion is None:
             raise UsageError(f"{model} has no champion yet", remedy="`drivetrain run` trains one")
         chosen = champion
     with screen.busy(f"scoring {options.input} with {chosen.id} …"):
-        rows = score_file(opened.store, chosen, Path(options.input), Path(options.output))
+        rows = score_file(store, chosen, Path(options.input), Path(options.output))
     return {"version": chosen.id, "rows": rows, "output": options.output}
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_store
-from drivetrain.registry.registry import CHAMPION, point_alias, version
+from drivetrain.cli.project import kept_store
+from drivetrain.errors import Refused
+from drivetrain.registry.registry import CHAMPION, champion_of, point_alias, version
+from drivetrain.security.actor import actor
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -20,9 +21,14 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    _, store = open_store(options)
+    store = kept_store(options)
     chosen = version(store.ledger, options.version)
-    return point_alias(store.ledger, chosen.model, CHAMPION, chosen.id, reason=options.reason, actor=getpass.getuser())
+    champion = champion_of(store.ledger, chosen.model)
+    if champion is not None and champion.id == chosen.id:
+        raise Refused(
+            f"{chosen.id} is the champion already; nothing was changed", remedy="`drivetrain models` lists the others"
+        )
+    return point_alias(store.ledger, chosen.model, CHAMPION, chosen.id, reason=options.reason, actor=actor())
 
 
 def show(result: Any, screen: Screen) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_store
+from drivetrain.cli.project import kept_store
 from drivetrain.cli.promote import show
-from drivetrain.errors import UsageError
+from drivetrain.errors import NotFound, UsageError
 from drivetrain.registry.registry import roll_back, versions
+from drivetrain.security.actor import actor
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -24,11 +24,13 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    _, store = open_store(options)
+    store = kept_store(options)
     models = sorted({version.model for version in versions(store.ledger)})
-    model = options.model or (models[0] if len(models) == 1 else "")
-    if not model:
-        raise UsageError(
-            "which model?", remedy=f"name one of {', '.join(models)}" if models else "`drivetrain run` first"
-        )
-    return roll_back(store.ledger, model, reason=options.reason, actor=getpass.getuser())
+    if not models:
+        raise UsageError("Nothing here yet: no model has been trained", remedy="Next: `drivetrain run`")
+    if options.model and options.model not in models:
+        raise NotFound(kind="model", name=options.model, known=models)
+    if not options.model and len(models) > 1:
+        raise UsageError("there are several models", remedy=f"name one of {', '.join(models)}")
+    model = options.model or models[0]
+    return roll_back(store.ledger, model, reason=options.reason, actor=actor())

@@ -1,16 +1,21 @@
-"""Run the system, or some of its parts with all that they need. A step whose key is known does not run again."""
+"""Run the system, or some of its parts with all that they need. A step whose key is known does not run again.
+
+The exit code is 3 when the run finished and a gate refused the version.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_project, open_store
-from drivetrain.cli.screen import duration
+from drivetrain.cli.project import kept_store, make_store, open_system
+from drivetrain.cli.screen import counted, duration
 from drivetrain.errors import DrivetrainError, UnknownName
 from drivetrain.pipeline.engine import Execution
 from drivetrain.pipeline.guardian import record_crash
 from drivetrain.pipeline.plan import make_plan, parse_settings
+from drivetrain.registry.version import REFUSED_EXIT_CODE
+from drivetrain.system.settings import find_project
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -34,18 +39,19 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    opened = open_project(options)
-    os.chdir(opened.project.root)
-    plan = make_plan(opened.system, targets=options.parts, settings=parse_settings(options.set))
+    project, system = open_system(options)
+    os.chdir(project.root)
+    plan = make_plan(system, targets=options.parts, settings=parse_settings(options.set))
     for name in options.force:
-        if name not in opened.system.parts:
-            raise UnknownName(kind="part", name=name, known=list(opened.system.parts))
+        if name not in system.parts:
+            raise UnknownName(kind="part", name=name, known=list(system.parts))
+    store = make_store(project)
     with screen.busy("planning …") as status:
         execution = Execution(
             plan,
-            store=opened.store,
-            root=opened.project.root,
-            workers=options.workers or opened.project.get("run.workers"),
+            store=store,
+            root=project.root,
+            workers=options.workers or project.get("run.workers"),
             reason=options.reason,
             force=frozenset(options.force),
             observer=_Progress(screen, status, planned=len(plan.steps)),
@@ -56,14 +62,13 @@ def execute(options: Namespace, screen: Screen) -> Any:
             for warning in execution.warnings:
                 screen.note(f"note: {warning}")
     steps = list(execution.steps.values())
-    opened.store.close()
+    store.close()
     return {"run": run, "steps": steps}
 
 
 def after_crash(options: Namespace, crash: Crash) -> DrivetrainError | None:
     """Record that the process of this command is gone, and return what it was at."""
-    project, store = open_store(options)
-    return record_crash(store, crash, project.root)
+    return record_crash(kept_store(options), crash, find_project(profile=options.profile).root)
 
 
 class _Progress:
@@ -84,6 +89,8 @@ class _Progress:
             if not step.parent:
                 self._done += 1
                 self._screen.line(_line(step), style="dim" if step.state in ("cached", "skipped") else "")
+                for warning in step.warnings:
+                    self._screen.line(f"  ! {warning}", style="yellow")
         shown = list(self._running)
         more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
         self._status.update(f"{', '.join(shown[:3]) or '…'}{more}   {self._done} of {self._planned}")
@@ -97,7 +104,7 @@ def show(result: Any, screen: Screen) -> None:
     ran = sum(step.state == "finished" for step in steps)
     seconds = (run.finished_at - run.started_at).total_seconds()
     screen.line()
-    screen.line(f"{run.id} finished in {duration(seconds)}: {ran} steps run, {len(steps) - ran} unchanged")
+    screen.line(f"{run.id} finished in {duration(seconds)}: {counted(ran, 'step')} run, {len(steps) - ran} unchanged")
     for step in steps:
         for output in step.outputs.values():
             figures = output.detail.get("metrics")
@@ -106,15 +113,23 @@ def show(result: Any, screen: Screen) -> None:
                 screen.line(f"  {step.step}: {shown}")
             if "outcome" in output.detail:
                 screen.line(f"  {step.step}: {output.detail['version']} {_OUTCOMES[output.detail['outcome']]}")
-    refused = any(output.detail.get("outcome") == "refused" for step in steps for output in step.outputs.values())
     screen.line()
     screen.line(
         "Next: `drivetrain models` shows why it was refused"
-        if refused
+        if _was_refused(steps)
         else "Next: `drivetrain serve` answers requests, `drivetrain up` watches them too"
         if any(step.role == "gate" for step in steps)
         else "Next: `drivetrain show` draws the system, `drivetrain why PART` says why a part ran"
     )
+
+
+def exit_code(result: Any) -> int:
+    """Return 3 where a gate refused: the run finished, and what it made is not to be used."""
+    return REFUSED_EXIT_CODE if _was_refused(result["steps"]) else 0
+
+
+def _was_refused(steps: list[StepRun]) -> bool:
+    return any(output.detail.get("outcome") == "refused" for step in steps for output in step.outputs.values())
 
 
 _OUTCOMES = {

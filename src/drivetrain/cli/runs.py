@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import open_store
 from drivetrain.cli.screen import ago, duration
+from drivetrain.errors import UsageError
 from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.pipeline.runner import mark_interrupted
 
@@ -20,7 +21,11 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    _, store = open_store(options)
+    if options.limit < 1:
+        raise UsageError(f"--limit is {options.limit}", remedy="give a number from 1 on")
+    store = open_store(options)
+    if store is None:
+        return []
     mark_interrupted(store.ledger)
     runs = store.ledger.find(Run, order="-started_at", limit=options.limit)
     return [{"run": run, "steps": store.ledger.find(StepRun, {"run": run.id})} for run in runs]
@@ -28,7 +33,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
 
 def show(result: Any, screen: Screen) -> None:
     if not result:
-        screen.line("Nothing has run yet. Next: `drivetrain run`")
+        screen.line("Nothing here yet: nothing has run. Next: `drivetrain run`")
         return
     rows = []
     for found in result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from drivetrain.errors import DrivetrainError
+
+_BARS = "▁▂▃▄▅▆▇█"
 
 
 class Screen:
@@ -148,12 +151,41 @@ def duration(seconds: float) -> str:
 
     >>> duration(0.0042), duration(4.2), duration(250)
     ('4 ms', '4.2 s', '4 min 10 s')
+    >>> duration(7320), duration(270_000)
+    ('2 h 2 min', '3 d')
     """
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
-    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    if seconds < 2 * 86400:
+        return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+    return f"{seconds / 86400:.0f} d"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "step"), counted(7, "step")
+    ('1 step', '7 steps')
+    """
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def sparkline(values: Sequence[float], width: int = 24) -> str:
+    """Return a curve in one line of text, thinned out to `width` signs; what is not finite is a gap.
+
+    >>> sparkline([0.9, 0.5, float("nan"), 0.3, 0.1])
+    '█▄ ▂▁'
+    """
+    if len(values) > width:
+        values = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
+    finite = [value for value in values if isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    span = (high - low) or 1.0
+    return "".join(_BARS[int((value - low) / span * 7.999)] if isfinite(value) else " " for value in values)
 
 
 def _cell(value: Any) -> str:

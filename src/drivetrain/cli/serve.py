@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import open_project
 from drivetrain.cli.service import chosen_service
+from drivetrain.registry.registry import champion_of
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -22,7 +23,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    from drivetrain.serving.server import check_address, serve
+    from drivetrain.serving.server import check_address, check_port, serve
 
     opened = open_project(options)
     service = chosen_service(opened.system, options.service)
@@ -31,6 +32,10 @@ def execute(options: Namespace, screen: Screen) -> Any:
     port = options.port or project.get("serve.port")
     workers = options.workers or project.get("serve.workers")
     check_address(host, project.get("serve.token"))
+    check_port(host, port)
+    if champion_of(opened.store.ledger, service.model.name) is None:
+        screen.note(f"{service.model.name} has no champion yet: answers begin as soon as `drivetrain run` has made one")
+    opened.store.close()
     screen.note(
         f"{service.name} answers at http://{host}:{port}  (its page: http://{host}:{port}/docs; Ctrl-C ends it)"
     )

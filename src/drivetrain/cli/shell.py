@@ -85,5 +85,6 @@ def _overview(commands: Mapping[str, Command]) -> str:
     for group, title in _TITLES.items():
         lines += ["", title]
         lines += [f"  {name:<10} {command.help}" for name, command in commands.items() if command.group == group]
+    lines += ["", "Exit code: 0 done, 1 it failed, 2 it was asked wrongly, 3 the run finished and a gate refused."]
     lines += ["", "Begin with `drivetrain init my-system`, then `drivetrain run` in that folder."]
     return "\n".join(lines)

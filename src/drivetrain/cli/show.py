@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_project, open_store
-from drivetrain.cli.screen import ago, duration
+from drivetrain.cli.project import kept_store, open_system
+from drivetrain.cli.screen import ago, duration, sparkline
 from drivetrain.errors import NotFound, UsageError
 from drivetrain.pipeline.run import Metric, Run, StepRun
 from drivetrain.system.drawing import html, svg, text
@@ -26,8 +26,7 @@ def arguments(parser: ArgumentParser) -> None:
 def execute(options: Namespace, screen: Screen) -> Any:
     if options.run:
         return _run(options)
-    opened = open_project(options)
-    system = opened.system
+    _, system = open_system(options)
     if options.output:
         writers = {".svg": svg, ".html": html}
         path = Path(options.output)
@@ -44,7 +43,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
 
 
 def _run(options: Namespace) -> Any:
-    _, store = open_store(options)
+    store = kept_store(options)
     recent = store.ledger.find(Run, order="-started_at", limit=200)
     chosen = (
         recent[0]
@@ -53,11 +52,10 @@ def _run(options: Namespace) -> Any:
     ) or store.ledger.get(Run, options.run)
     if chosen is None:
         raise NotFound(kind="run", name=options.run, known=[run.id for run in recent])
-    return {
-        "run": chosen,
-        "steps": store.ledger.find(StepRun, {"run": chosen.id}),
-        "metrics": store.ledger.find(Metric, {"run": chosen.id}),
-    }
+    steps = store.ledger.find(StepRun, {"run": chosen.id}, order="started_at")
+    # A step that did not run again logged its figures in the run that its result is from.
+    metrics = [point for step in steps for point in store.ledger.find(Metric, {"run": step.origin, "step": step.step})]
+    return {"run": chosen, "steps": steps, "metrics": metrics}
 
 
 def show(result: Any, screen: Screen) -> None:
@@ -67,6 +65,7 @@ def show(result: Any, screen: Screen) -> None:
         screen.line(result["drawing"])
     else:
         _show_run(result["run"], result["steps"], screen)
+        _show_metrics(result["metrics"], screen)
 
 
 def _show_run(run: Run, steps: list[StepRun], screen: Screen) -> None:
@@ -89,5 +88,27 @@ def _show_run(run: Run, steps: list[StepRun], screen: Screen) -> None:
         for step in steps
     ]
     screen.table(("step", "state", "took", "rows", "memory", "why"), rows, right=("took", "rows", "memory"))
+    for step in steps:
+        for warning in step.warnings:
+            screen.line(f"! {step.step}: {warning}", style="yellow")
     if run.error:
         screen.line(run.error, style="red")
+
+
+def _show_metrics(metrics: list[Metric], screen: Screen) -> None:
+    """Show what evaluations gave and `dt.log` wrote down: figures with their last value, curves with their shape."""
+    curves: dict[tuple[str, str], list[Metric]] = {}
+    for point in metrics:
+        curves.setdefault((point.step, point.name), []).append(point)
+    if not curves:
+        return
+    rows: list[tuple[Any, ...]] = []
+    for (step, name), points in curves.items():
+        values = [point.value for point in sorted(points, key=lambda point: point.index)]
+        shape = (min(values), max(values), sparkline(values)) if len(values) > 1 else ("", "", "")
+        rows.append((step, name, values[-1], *shape))
+    columns = ["step", "metric", "last", "least", "most", "curve"]
+    if all(len(points) == 1 for points in curves.values()):
+        columns, rows = columns[:3], [row[:3] for row in rows]
+    screen.line()
+    screen.table(columns, rows, right=("last", "least", "most"))

@@ -19,11 +19,14 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    from drivetrain.ui.server import serve_console
+    from drivetrain.serving.server import check_port
+    from drivetrain.ui.server import refuse_public, serve_console
 
     opened = open_project(options)
     host = options.host or opened.project.get("console.host")
     port = options.port or opened.project.get("console.port")
+    refuse_public(host, opened.project.get("console.token"))
+    check_port(host, port)
     screen.note(f"the console is at http://{host}:{port}  (Ctrl-C ends it)")
     serve_console(opened.project, opened.system, host=host, port=port)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_project
+from drivetrain.cli.project import kept_store, open_system
 from drivetrain.cli.service import chosen_service
 from drivetrain.errors import UsageError
 from drivetrain.monitoring.supervisor import Child, Supervisor
@@ -23,13 +23,21 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    opened = open_project(options)
-    service = chosen_service(opened.system, options.service)
-    champion = champion_of(opened.store.ledger, service.model.name)
+    from drivetrain.serving.server import check_address, check_port
+    from drivetrain.ui.server import refuse_public
+
+    project, system = open_system(options)
+    service = chosen_service(system, options.service)
+    store = kept_store(options)
+    champion = champion_of(store.ledger, service.model.name)
     if champion is None:
         raise UsageError(f"{service.model.name} has no champion yet", remedy="`drivetrain run` trains one")
-    project = opened.project
-    opened.store.close()
+    store.close()
+    # Refused here, and not by a child that is then started again and again.
+    check_address(project.get("serve.host"), project.get("serve.token"))
+    check_port(project.get("serve.host"), project.get("serve.port"), instead="serve.port in drivetrain.toml")
+    refuse_public(project.get("console.host"), project.get("console.token"))
+    check_port(project.get("console.host"), project.get("console.port"), instead="console.port in drivetrain.toml")
     common = ["--profile", options.profile] + (["--file", options.file] if options.file else [])
     children = [
         Child("server", [sys.executable, "-m", "drivetrain", "serve", service.name, *common]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_project, open_store
+from drivetrain.cli.project import kept_store, open_store, open_system
 from drivetrain.cli.screen import ago, duration
 from drivetrain.pipeline.plan import make_plan, parse_settings
 from drivetrain.pipeline.why import Verdict, explain_all
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from drivetrain.cli.screen import Screen
     from drivetrain.serving.lineage import Lineage
+    from drivetrain.serving.log import Prediction
 
 _VERDICTS = {
     "hit": "does not run again",
@@ -34,16 +35,16 @@ def execute(options: Namespace, screen: Screen) -> Any:
         from drivetrain.registry.registry import version
         from drivetrain.serving.lineage import explain, lineage_of
 
-        _, store = open_store(options)
+        store = kept_store(options)
         if options.what.startswith("pred-"):
             return explain(store, options.what)
         return lineage_of(store, version(store.ledger, options.what))
-    opened = open_project(options)
-    plan = make_plan(opened.system, settings=parse_settings(options.set))
-    verdicts = explain_all(plan, store=opened.store, root=opened.project.root, until=options.what)
+    project, system = open_system(options)
+    plan = make_plan(system, settings=parse_settings(options.set))
+    verdicts = explain_all(plan, store=open_store(options), root=project.root, until=options.what)
     if not options.what:
         return list(verdicts.values())
-    name = options.what if options.what in verdicts else opened.system.producers[options.what].name
+    name = options.what if options.what in verdicts else system.producers[options.what].name
     return verdicts[name]
 
 
@@ -81,6 +82,7 @@ def _show_lineage(found: Lineage, screen: Screen) -> None:
         screen.line(
             f"            {answer.prediction} at {answer.at:%Y-%m-%d %H:%M:%S} by {answer.version} ({answer.arm})"
         )
+        screen.line(f"  {'label':<9} {_label(answer)}")
         for title, values in (("request", answer.request), ("features", answer.features)):
             if values:
                 shown = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
@@ -107,3 +109,13 @@ def _show_lineage(found: Lineage, screen: Screen) -> None:
             screen.line(f"            {step.step}.{name} = {value}")
     packages = ", ".join(f"{name} {value}" for name, value in sorted(run.environment.items()))
     screen.line(f"            {packages}", style="dim")
+
+
+def _label(answer: Prediction) -> str:
+    """Return what turned out to be true, and how long after the answer that became known."""
+    if answer.labelled_at is None:
+        return "not yet"
+    label = str(answer.label).lower() if isinstance(answer.label, bool) else str(answer.label)
+    seconds = (answer.labelled_at - answer.at).total_seconds()
+    # A label that names a key may have been there already.
+    return f"{label}, " + (f"arrived {duration(seconds)} later" if seconds >= 0 else "known before it was asked")

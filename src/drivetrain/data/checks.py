@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import msgspec
 
-from drivetrain.data.duration import checked_duration
+from drivetrain.data.duration import duration
 from drivetrain.errors import CheckFailed, DeclarationError, Place, UnknownName
 from drivetrain.store.record import now
 from drivetrain.system.caller import caller
+from drivetrain.system.declaration import declares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,11 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     WHOLE_TABLE: ClassVar[bool] = False
 
     severity: Severity = "fail"
+
+    def __post_init__(self) -> None:
+        known = get_args(Severity)
+        if self.severity not in known:
+            raise UnknownName(kind="severity of a check", name=str(self.severity), known=known, place=caller())
 
     def columns(self) -> tuple[str, ...]:
         """Return the columns that the check names."""
@@ -196,6 +202,7 @@ class Holds(Check, frozen=True, kw_only=True, eq=False):
         return self.name or f"check({self.expression})"
 
 
+@declares
 def unique(*columns: str, severity: Severity = "fail") -> Check:
     """Require that no two rows have the same values in these columns.
 
@@ -205,6 +212,7 @@ def unique(*columns: str, severity: Severity = "fail") -> Check:
     return Unique(names=_named(columns, "unique"), severity=severity)
 
 
+@declares
 def not_null(*columns: str, severity: Severity = "fail") -> Check:
     """Require a value in each of these columns, in every row.
 
@@ -214,6 +222,7 @@ def not_null(*columns: str, severity: Severity = "fail") -> Check:
     return NotNull(names=_named(columns, "not_null"), severity=severity)
 
 
+@declares
 def between(column: str, low: Any, high: Any, *, severity: Severity = "fail") -> Check:
     """Require values from `low` to `high`, both included; a null passes, a NaN does not.
 
@@ -223,6 +232,7 @@ def between(column: str, low: Any, high: Any, *, severity: Severity = "fail") ->
     return Between(column=column, low=low, high=high, severity=severity)
 
 
+@declares
 def one_of(column: str, values: Sequence[Any], *, severity: Severity = "fail") -> Check:
     """Require one of `values` wherever there is a value.
 
@@ -232,6 +242,7 @@ def one_of(column: str, values: Sequence[Any], *, severity: Severity = "fail") -
     return OneOf(column=column, values=tuple(values), severity=severity)
 
 
+@declares
 def matches(column: str, regex: str, *, severity: Severity = "fail") -> Check:
     """Require text that matches a regular expression, somewhere unless it is anchored with `^` and `$`.
 
@@ -241,6 +252,7 @@ def matches(column: str, regex: str, *, severity: Severity = "fail") -> Check:
     return Matches(column=column, regex=regex, severity=severity)
 
 
+@declares
 def row_count(at_least: int = 1, at_most: int | None = None, *, severity: Severity = "fail") -> Check:
     """Require a number of rows.
 
@@ -250,15 +262,18 @@ def row_count(at_least: int = 1, at_most: int | None = None, *, severity: Severi
     return RowCount(at_least=at_least, at_most=at_most, severity=severity)
 
 
+@declares
 def fresh(column: str, within: str = "2d", *, severity: Severity = "fail") -> Check:
     """Require that the newest time in a column is at most `within` old when the dataset is read: `12h`, `2d`.
 
     >>> str(fresh("observed_at", within="6h"))
     'fresh(observed_at, within=6h)'
     """
-    return Fresh(column=column, within=checked_duration(within, "fresh", place=caller()), severity=severity)
+    duration(within, "within of dt.fresh", place=caller())
+    return Fresh(column=column, within=within, severity=severity)
 
 
+@declares
 def check(expression: Any, *, name: str = "", severity: Severity = "fail") -> Check:
     """Require that a polars expression is true in every row; where it is null, the row passes.
 
@@ -302,7 +317,7 @@ def run_checks(frame: pl.DataFrame, checks: Sequence[Check], *, part: str, place
             rows="\n".join(_rows(one, frame) for one, _ in failed if not one.WHOLE_TABLE),
             place=place,
         )
-    return [_finding(one, count, frame) for one, count in broken]
+    return [_finding(one, count, frame) + _example(one, frame) for one, count in broken]
 
 
 def _named(columns: tuple[str, ...], check: str) -> tuple[str, ...]:
@@ -324,13 +339,26 @@ def _finding(one: Check, count: int, frame: pl.DataFrame) -> str:
     return f"{one} does not hold in {count:,} of {frame.height:,} rows ({shown})"
 
 
+def _example(one: Check, frame: pl.DataFrame) -> str:
+    """Return the first row that breaks a check in a few words; nothing where the check is on the whole table."""
+    if one.WHOLE_TABLE:
+        return ""
+    row = _first_rows(one, frame, rows=1, columns=3).row(0, named=True)
+    return ", for example " + ", ".join(f"{name}={value}" for name, value in row.items())
+
+
+def _first_rows(one: Check, frame: pl.DataFrame, *, rows: int, columns: int) -> pl.DataFrame:
+    """Return the first rows that break a check: its own columns first, then others up to so many columns."""
+    own = list(dict.fromkeys(one.columns()))
+    shown = [*own, *(name for name in frame.columns if name not in own)][: max(len(own), columns)]
+    return frame.lazy().filter(one.failing()).select(shown).head(rows).collect()
+
+
 def _rows(one: Check, frame: pl.DataFrame) -> str:
-    """Return the first rows that break a check as a small table: its own columns first, then others."""
+    """Return the first rows that break a check as a small table."""
     import polars as pl
 
-    own = list(dict.fromkeys(one.columns()))
-    shown = [*own, *(name for name in frame.columns if name not in own)][: max(len(own), 6)]
-    rows = frame.lazy().filter(one.failing()).select(shown).head(EXAMPLES).collect()
+    rows = _first_rows(one, frame, rows=EXAMPLES, columns=6)
     with pl.Config(
         tbl_hide_dataframe_shape=True,
         tbl_hide_column_data_types=True,

@@ -11,6 +11,7 @@ from drivetrain.data.schema import Roles, columns_of
 from drivetrain.data.source import files_named_by
 from drivetrain.data.table import as_frame
 from drivetrain.errors import DeclarationError, StepFailed, UnknownName
+from drivetrain.system.declaration import declares
 from drivetrain.system.function import FunctionPart
 from drivetrain.system.part import Job, Output
 
@@ -99,9 +100,10 @@ def dataset(
     time: str | None = None,
     label: str | None = None,
     later: Sequence[str] = (),
-    checks: Sequence[Check] = (),
+    checks: Check | Sequence[Check] = (),
     **options: Unpack[Options],
 ) -> Callable[[Callable[..., Any]], Dataset]: ...
+@declares
 def dataset(
     function: Callable[..., Any] | None = None,
     /,
@@ -110,7 +112,7 @@ def dataset(
     time: str | None = None,
     label: str | None = None,
     later: Sequence[str] = (),
-    checks: Sequence[Check] = (),
+    checks: Check | Sequence[Check] = (),
     **options: Unpack[Options],
 ) -> Any:
     """Declare a function that gives rows: a polars LazyFrame or DataFrame, a pandas DataFrame or a pyarrow Table.
@@ -129,6 +131,8 @@ def dataset(
     """
     if isinstance(later, str):
         later = (later,)
+    if isinstance(checks, Check):
+        checks = (checks,)
     roles = Roles(key=key, time=time, label=label, later=tuple(later))
     declared: dict[str, Any] = {"roles": roles, "checks": tuple(checks), "options": options}
     if function is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import msgspec
@@ -10,6 +11,7 @@ from drivetrain.data.dataset import Dataset
 from drivetrain.data.schema import Column, Roles, columns_of
 from drivetrain.data.table import as_frame, in_form, is_table
 from drivetrain.errors import DeclarationError, StepFailed
+from drivetrain.system.declaration import declares
 from drivetrain.system.function import FunctionPart
 from drivetrain.system.part import Job, Output
 
@@ -70,7 +72,11 @@ class Features(FunctionPart, frozen=True, kw_only=True, eq=False):
             if name != entity
         }
         rows: pl.DataFrame = job.value(entity, pl.DataFrame)
-        features = compute(self, rows, side, settings=job.settings)
+        try:
+            features = compute(self, rows, side, settings=job.settings)
+        except Exception as error:
+            self._explain(error)
+            raise
         check_parity(self, rows, features, side, settings=job.settings)
         beside = [name for name in (roles.key, roles.time) if name is not None]
         kept = rows.select(beside).hstack(features).with_columns(rows[roles.label or ""])
@@ -84,6 +90,18 @@ class Features(FunctionPart, frozen=True, kw_only=True, eq=False):
             "side": list(side),
         }
         return {self.name: Output(kept, detail)}
+
+    def _explain(self, error: Exception) -> None:
+        """Add to the error why a column is not there, if it is one that was taken away."""
+        assert self.entity is not None
+        roles = self.entity.roles
+        for name in roles.hidden:
+            if re.search(f"[\"'`]{re.escape(name)}[\"'`]", str(error)):
+                why = "is the label" if name == roles.label else "is known only later"
+                error.add_note(
+                    f"{name!r} {why}, so it is taken away before a features function is called, as on the server; "
+                    "do without it here, or compute what needs it in the dataset"
+                )
 
     def _request(
         self,
@@ -125,6 +143,7 @@ class Features(FunctionPart, frozen=True, kw_only=True, eq=False):
 def features(function: Callable[..., Any], /) -> Features: ...
 @overload
 def features(**options: Unpack[Options]) -> Callable[[Callable[..., Any]], Features]: ...
+@declares
 def features(function: Callable[..., Any] | None = None, /, **options: Unpack[Options]) -> Any:
     """Declare a function from rows to model inputs, the very same in training and on the server.
 

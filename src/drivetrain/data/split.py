@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from drivetrain.data.dataset import Dataset
-from drivetrain.data.duration import checked_duration
+from drivetrain.data.duration import duration
 from drivetrain.data.features import Features
 from drivetrain.data.schema import Column, Roles
 from drivetrain.errors import BadSetting, DeclarationError, Place, StepFailed
 from drivetrain.system.caller import caller
+from drivetrain.system.declaration import declares
 from drivetrain.system.part import Job, Output, Part
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Side(Part, frozen=True, kw_only=True, eq=False):
         return {self.name: Output(chosen.select(*names, roles.label), detail)}
 
 
+@declares
 def split(source: Features | Dataset, *, test: float | str = 0.25) -> tuple[Side, Side]:
     """Return two parts: rows to learn from, and rows to judge by, which never mix.
 
@@ -94,7 +96,7 @@ def split(source: Features | Dataset, *, test: float | str = 0.25) -> tuple[Side
             place=place,
         )
     if isinstance(test, str):
-        checked_duration(test, "test of dt.split", place=place)
+        duration(test, "test of dt.split", place=place)
     elif not 0 < test < 1:
         raise BadSetting(
             setting="test of dt.split", found=repr(test), right="write a share such as 0.25, or `21d`", place=place

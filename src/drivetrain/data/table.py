@@ -20,6 +20,23 @@ def as_frame(value: Any, *, part: str, place: Place | None = None) -> pl.DataFra
     >>> as_frame(pl.LazyFrame({"a": [1]}), part="flights").height
     1
     """
+    made = polars_of(value)
+    if made is not None:
+        return made
+    kind = type(value)
+    failed = StepFailed(
+        step=part, cause=f"{part!r} returned {kind.__module__}.{kind.__qualname__}, which is no table", place=place
+    )
+    failed.remedy = "return a polars LazyFrame or DataFrame, a pandas DataFrame or a pyarrow Table"
+    raise failed
+
+
+def polars_of(value: Any) -> pl.DataFrame | None:
+    """Return a table as a polars frame, and of anything else nothing.
+
+    >>> polars_of([1, 2]) is None
+    True
+    """
     import polars as pl
 
     if isinstance(value, pl.DataFrame):
@@ -31,11 +48,7 @@ def as_frame(value: Any, *, part: str, place: Place | None = None) -> pl.DataFra
         made = pl.from_arrow(value) if kind.__qualname__ == "Table" else pl.from_pandas(value)
         assert isinstance(made, pl.DataFrame)
         return made
-    failed = StepFailed(
-        step=part, cause=f"{part!r} returned {kind.__module__}.{kind.__qualname__}, which is no table", place=place
-    )
-    failed.remedy = "return a polars LazyFrame or DataFrame, a pandas DataFrame or a pyarrow Table"
-    raise failed
+    return None
 
 
 def in_form(frame: pl.DataFrame, form: Any) -> Any:

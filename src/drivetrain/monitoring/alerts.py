@@ -116,7 +116,7 @@ def update(ledger: Ledger, monitor: Monitor, version: Version, windows: Sequence
             if state and alert is None:
                 alert = _raise(ledger, rule, monitor, version, window, finding)
             elif not state and alert is not None:
-                _clear(ledger, alert, window)
+                _clear(ledger, alert, window=window)
                 alert = None
         if alert is not None:
             open_alerts.append(alert)
@@ -126,25 +126,13 @@ def update(ledger: Ledger, monitor: Monitor, version: Version, windows: Sequence
 def close_all(ledger: Ledger, version: str, reason: str) -> None:
     """Clear every alert of a version: it is no longer the one that answers."""
     for alert in ledger.find(Alert, {"version": version, "cleared_at": None}):
-        _close(ledger, alert, reason)
+        _clear(ledger, alert, reason=reason)
 
 
 def close_others(ledger: Ledger, monitor: Monitor, champion: str) -> None:
     """Clear a monitor's alerts of all versions but the one that answers."""
     for alert in ledger.find(Alert, {"monitor": monitor.name, "version !=": champion, "cleared_at": None}):
-        _close(ledger, alert, f"{champion} took its place")
-
-
-def _close(ledger: Ledger, alert: Alert, reason: str) -> None:
-    with ledger.transaction():
-        ledger.write(msgspec.structs.replace(alert, cleared_at=now(), message=f"{alert.message} ({reason})"))
-        record_event(
-            ledger,
-            f"{alert.rule}.cleared",
-            subject=alert.version,
-            message=f"{alert.version}: the {alert.rule.replace('_', ' ')} alert is over: {reason}",
-            actor=alert.monitor,
-        )
+        _clear(ledger, alert, reason=f"{champion} took its place")
 
 
 def _raise(ledger: Ledger, rule: Rule, monitor: Monitor, version: Version, window: Window, finding: Finding) -> Alert:
@@ -172,15 +160,18 @@ def _raise(ledger: Ledger, rule: Rule, monitor: Monitor, version: Version, windo
     return alert
 
 
-def _clear(ledger: Ledger, alert: Alert, window: Window) -> None:
+def _clear(ledger: Ledger, alert: Alert, *, window: Window | None = None, reason: str = "") -> None:
+    """Clear an alert: its rule has held until the end of a window, or there is another reason."""
+    until = {"until": window.ends_at.timestamp()} if window else {}
+    message = f"{alert.message} ({reason})" if reason else alert.message
     with ledger.transaction():
-        until = alert.evidence | {"until": window.ends_at.timestamp()}
-        ledger.write(msgspec.structs.replace(alert, cleared_at=now(), evidence=until))
+        ledger.write(msgspec.structs.replace(alert, cleared_at=now(), message=message, evidence=alert.evidence | until))
         record_event(
             ledger,
             f"{alert.rule}.cleared",
             subject=alert.version,
-            message=f"{alert.version}: the {alert.rule.replace('_', ' ')} alert is over",
+            message=f"{alert.version}: the {alert.rule.replace('_', ' ')} alert is over"
+            + (f": {reason}" if reason else ""),
             actor=alert.monitor,
-            happened_at=window.ends_at,
+            happened_at=window.ends_at if window else None,
         )

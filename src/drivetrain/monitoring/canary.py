@@ -18,9 +18,12 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike
 
 # A challenger that is surely not worse by more than this share of the champion's loss need not prove to be better.
 MARGIN = 0.05
@@ -187,13 +190,14 @@ def guard_errors(*, requests: int, errors: int, requests_before: int, errors_bef
     return Verdict(outcome="rolled_back", reason=reason, evidence={"error_share": now, "error_share_before": before})
 
 
-def arm_of(version: str, losses: list[float]) -> Arm:
+def arm_of(version: str, losses: ArrayLike) -> Arm:
     """Return an arm from the loss of each row.
 
     >>> arm_of("m@1", [0.0, 1.0])
     Arm(version='m@1', labels=2, mean=0.5, variance=0.5)
     """
-    labels = len(losses)
-    mean = sum(losses) / labels if labels else 0.0
-    variance = sum((loss - mean) ** 2 for loss in losses) / (labels - 1) if labels > 1 else 0.0
-    return Arm(version=version, labels=labels, mean=mean, variance=variance)
+    found = np.asarray(losses, dtype=np.float64)
+    if not len(found):
+        return Arm(version=version, labels=0)
+    variance = float(found.var(ddof=1)) if len(found) > 1 else 0.0
+    return Arm(version=version, labels=len(found), mean=float(found.mean()), variance=variance)

@@ -10,9 +10,9 @@ from functools import reduce
 from math import gcd
 from typing import TYPE_CHECKING
 
+from drivetrain.data.duration import duration
 from drivetrain.errors import DrivetrainError
 from drivetrain.monitoring import alerts, trial
-from drivetrain.monitoring.duration import duration
 from drivetrain.monitoring.monitor import Monitor
 from drivetrain.monitoring.retraining import Present, Retraining
 from drivetrain.monitoring.signals import SignalReader

@@ -8,6 +8,7 @@ import msgspec
 
 from drivetrain.errors import DeclarationError, Place
 from drivetrain.system.caller import caller
+from drivetrain.system.declaration import declares
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -65,6 +66,7 @@ class Cron(msgspec.Struct, frozen=True):
         raise AssertionError(f"{self.text} never comes, and `cron` refuses such")
 
 
+@declares
 def cron(text: str) -> Cron:
     """Return a calendar for a `Trigger`: `cron("0 3 * * 1")` is every Monday at 03:00 UTC.
 

@@ -1,8 +1,8 @@
-"""How far a distribution has moved: two measures over the same bins, and the table of them for many columns."""
+"""How far a distribution has moved: the stability index of shares over the same bins, and that of many columns."""
 
 from __future__ import annotations
 
-from math import log, log2
+from math import log
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,24 +29,6 @@ def stability_index(before: Sequence[float], after: Sequence[float]) -> float:
         old, new = max(old, SMALLEST_SHARE), max(new, SMALLEST_SHARE)
         total += (new - old) * log(new / old)
     return total
-
-
-def divergence(before: Sequence[float], after: Sequence[float]) -> float:
-    """Return the Jensen-Shannon divergence in bits: 0 for equal shares, 1 where no bin has rows of both.
-
-    Unlike the stability index it is bounded, and an empty bin costs no more than its rows.
-
-    Raises:
-        ValueError: the two have a different number of bins.
-
-    >>> divergence([1.0, 0.0], [0.0, 1.0])
-    1.0
-    """
-    total = 0.0
-    for old, new in zip(before, after, strict=True):
-        middle = (old + new) / 2
-        total += sum(share * log2(share / middle) / 2 for share in (old, new) if share > 0)
-    return max(total, 0.0)
 
 
 def smoothed(counts: Sequence[int]) -> list[float]:

@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
-from drivetrain.errors import BadSetting, DeclarationError
-from drivetrain.monitoring.duration import duration
+from drivetrain.data.duration import duration
+from drivetrain.errors import BadSetting, DeclarationError, UnknownName
 from drivetrain.serving.service import Service
 from drivetrain.system.caller import caller
+from drivetrain.system.declaration import Declared
 from drivetrain.system.part import Part
 from drivetrain.training.evaluation import Condition
+from drivetrain.training.metrics import names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 Rule = Literal["drift", "prediction_drift", "quality"]
 _DAY = timedelta(days=1)
 
 
-class Drift(msgspec.Struct, frozen=True, kw_only=True):
+class Drift(msgspec.Struct, frozen=True, kw_only=True, metaclass=Declared):
     """When inputs count as drifted: `at_least` features have a population stability index above `psi`.
 
     `columns` restricts it to these features; without it, all count.
@@ -46,17 +48,7 @@ class Watch(msgspec.Struct, frozen=True, eq=False):
         return f"{self.monitor.name}.{self.rule}"
 
 
-class _Named(type(msgspec.Struct)):  # type: ignore[misc]  # its public name is younger than the oldest msgspec
-    """Takes `drift=` and `quality=`: as attributes these names are the rules that a trigger waits for."""
-
-    def __call__(cls, *given: Any, **options: Any) -> Any:
-        for name in ("drift", "quality"):
-            if name in options:
-                options[f"{name}_limit"] = options.pop(name)
-        return super().__call__(*given, **options)
-
-
-class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
+class Monitor(Part, frozen=True, eq=False):
     """What a version sees and says, compared with its training: `Monitor(service, window="7d", drift=0.25)`.
 
     A window slides: every `every`, the last stretch of the length `window` is looked at, in the data's own time where
@@ -76,6 +68,8 @@ class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
     """
 
     ROLE: ClassVar[str] = "monitor"
+    # As attributes, the words are the rules that a trigger waits for.
+    WORDS: ClassVar[Mapping[str, str]] = {"drift": "drift_limit", "quality": "quality_limit"}
 
     service: Service
     window: str = "7d"
@@ -116,10 +110,7 @@ class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
                 place=self.place,
             )
         for name, text in {"window": self.window, "every": self.every or self.window}.items():
-            try:
-                duration(text)
-            except ValueError as error:
-                raise self._bad(name, text, str(error)) from error
+            duration(text, f"{name} of a monitor", place=self.place)
         if self.length % self.step:
             raise self._bad("every", self.every, f"the window {self.window} must be a whole number of it")
         for name in ("settle", "min_rows"):
@@ -188,12 +179,26 @@ class Monitor(Part, frozen=True, eq=False, metaclass=_Named):
         return {}
 
     def check(self, parts: Mapping[str, Part]) -> None:
-        from drivetrain.training.metrics import Binary, Multiclass, Regression
-
-        known = sorted({name for kind in (Binary, Multiclass, Regression) for name in kind.__annotations__} - {"rows"})
+        model = self.service.model
+        known = names_of(model.task)
         for condition in self.quality_limit if isinstance(self.quality_limit, tuple) else ():
             if condition.metric not in known:
-                raise self._bad("quality", str(condition), f"live labels give these metrics: {', '.join(known)}")
+                raise UnknownName(kind="metric of live labels", name=condition.metric, known=known, place=self.place)
+            judge = parts.get(condition.evaluation)
+            if condition.against and (judge is None or model.name not in judge.needs(parts)):
+                raise self._bad("quality", str(condition), f"compare a metric of an evaluation of {model.name!r}")
+
+    def check_features(self, known: Collection[str]) -> None:
+        """Refuse to watch a feature that the model does not have; a gate asks, once they are known.
+
+        Raises:
+            UnknownName: `drift` names one.
+        """
+        for name in self.drift_limit.columns if self.drift_limit else ():
+            if name not in known:
+                raise UnknownName(
+                    kind=f"feature of {self.service.model.name!r}", name=name, known=known, place=self.place
+                )
 
     def declared(self) -> dict[str, Any]:
         return {"service": self.service.name, "window": self.window}

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from drivetrain.monitoring.supervisor import last_line
+from drivetrain.monitoring.supervisor import last_words
 from drivetrain.monitoring.window import Alert
 from drivetrain.pipeline.ending import end_with_parent
 from drivetrain.pipeline.run import Run
 from drivetrain.pipeline.runner import mark_interrupted
 from drivetrain.registry.registry import champion_of
 from drivetrain.registry.rollout import Rollout
+from drivetrain.registry.version import REFUSED_EXIT_CODE
 from drivetrain.security.event import Event, record_event
 from drivetrain.store.record import now
 
@@ -64,7 +65,8 @@ class Retraining:
             code = self._process.poll()
             if code is None:
                 return
-            if code:
+            # A version that its gate refuses is an answer; only a run that did not come to an end is a failure.
+            if code not in (0, REFUSED_EXIT_CODE):
                 self._tell_failure(code)
             self._process = None
         ledger = self._store.ledger
@@ -180,7 +182,7 @@ class Retraining:
 
     def _tell_failure(self, code: int) -> None:
         assert self._started is not None
-        said = last_line(self._log)
+        said = last_words(self._log)
         LOG.error("the run that %s started failed with exit code %d: %s", self._started.subject, code, said)
         record_event(
             self._store.ledger,

@@ -34,7 +34,7 @@ class Child(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a child; `detail` has its exit code and the last line that it wrote."""
+    """What became of a child; `detail` has its exit code and the last words that it wrote."""
 
     name: str
     state: Literal["started", "died", "stopped"]
@@ -102,7 +102,7 @@ class Supervisor:
         running.early_deaths = 0 if now - running.started_at > SETTLED_S else running.early_deaths + 1
         pause = min(FIRST_PAUSE_S * 2 ** max(running.early_deaths - 1, 0), LONGEST_PAUSE_S)
         running.process, running.start_at = None, now + pause
-        said = last_line(self._log_of(running.child))
+        said = last_words(self._log_of(running.child))
         detail = f"{ending(code)}; again in {pause:g} s" + (f"; it said: {said}" if said else "")
         yield Change(name=running.child.name, state="died", pid=process.pid, detail=detail)
 
@@ -153,9 +153,11 @@ def _signal_group(pid: int, number: signal.Signals, *, leader_only: bool = False
         pass  # all of them have ended
 
 
-def last_line(path: Path) -> str:
-    """Return the last line of a log that is not blank, cut where it is very long."""
+def last_words(path: Path) -> str:
+    """Return the last line of a log that is not blank, after the one it is the remedy of; cut where it is very long."""
     with path.open("rb") as log:
         log.seek(max(0, path.stat().st_size - 4096))
-        lines = log.read().decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")[:300]
+        text = log.read().decode(errors="replace")
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    is_remedy = bool(lines) and lines[-1].startswith("→")
+    return " ".join(lines[-2:] if is_remedy else lines[-1:])[:300]

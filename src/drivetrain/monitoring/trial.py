@@ -6,12 +6,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
-import numpy as np
 import polars as pl
 
+from drivetrain.data.duration import duration
 from drivetrain.monitoring import alerts
-from drivetrain.monitoring.canary import Arm, Verdict, guard_errors, guard_inputs, judge
-from drivetrain.monitoring.duration import duration
+from drivetrain.monitoring.canary import Arm, Verdict, arm_of, guard_errors, guard_inputs, judge
 from drivetrain.monitoring.quality import known, loss_name, losses
 from drivetrain.monitoring.window import Signal
 from drivetrain.registry.registry import CHAMPION, champion_of, point_alias
@@ -134,11 +133,7 @@ def _failing(ledger: Ledger, rollout: Rollout) -> Verdict | None:
 
 def _arm(version: Version, rows: pl.DataFrame, metric: str) -> Arm:
     truth, predicted = known(version.signature, rows.filter(pl.col("version") == version.id))
-    if not len(truth):
-        return Arm(version=version.id, labels=0)
-    found = losses(version.signature, truth, predicted, metric)
-    variance = float(np.var(found, ddof=1)) if len(found) > 1 else 0.0
-    return Arm(version=version.id, labels=len(found), mean=float(found.mean()), variance=variance)
+    return arm_of(version.id, losses(version.signature, truth, predicted, metric) if len(truth) else [])
 
 
 def _inputs(traffic: Traffic, champion: Version, challenger: Version, start: datetime) -> Verdict | None:

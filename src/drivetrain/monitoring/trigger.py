@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from drivetrain.data.duration import duration
 from drivetrain.errors import BadSetting, DeclarationError, UnknownName
 from drivetrain.monitoring.cron import Cron, cron
-from drivetrain.monitoring.duration import duration
 from drivetrain.monitoring.monitor import Watch
 from drivetrain.system.caller import caller
+from drivetrain.system.declaration import Declared
 from drivetrain.system.function import is_plain
 from drivetrain.system.part import Part
 
@@ -36,11 +37,11 @@ it is that of the clock, in UTC.
 """
 
 
-class _Positional(type(msgspec.Struct)):  # type: ignore[misc]  # its public name is younger than the oldest msgspec
+class _Positional(Declared):
     """Takes what a trigger waits for as plain arguments, which the constructor of a struct cannot."""
 
-    def __call__(cls, *when: Any, settings: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        return super().__call__(when, given=dict(settings or {}), **options)
+    def __call__(cls, *when: Any, **options: Any) -> Any:  # noqa: N805  # it is the class that is called
+        return super().__call__(when, **options)
 
 
 class Trigger(Part, frozen=True, eq=False, metaclass=_Positional):
@@ -53,9 +54,11 @@ class Trigger(Part, frozen=True, eq=False, metaclass=_Positional):
     """
 
     ROLE: ClassVar[str] = "trigger"
+    # As an attribute, `settings` are those of the part itself.
+    WORDS: ClassVar[Mapping[str, str]] = {"settings": "given"}
 
     when: tuple[Watch | Cron, ...]
-    given: Mapping[str, Any]
+    given: Mapping[str, Any] = {}
     cooldown: str = ""
 
     if TYPE_CHECKING:
@@ -66,6 +69,7 @@ class Trigger(Part, frozen=True, eq=False, metaclass=_Positional):
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "place", caller())
+        msgspec.structs.force_setattr(self, "given", dict(self.given or {}))
         if not self.when:
             raise DeclarationError(
                 "a trigger waits for nothing",
@@ -80,12 +84,7 @@ class Trigger(Part, frozen=True, eq=False, metaclass=_Positional):
                     place=self.place,
                 )
         if self.cooldown:
-            try:
-                duration(self.cooldown)
-            except ValueError as error:
-                raise BadSetting(
-                    setting="cooldown of a trigger", found=repr(self.cooldown), right=str(error), place=self.place
-                ) from error
+            duration(self.cooldown, "cooldown of a trigger", place=self.place)
         for name, value in self.given.items():
             if not (isinstance(value, Now) or is_plain(value)):
                 raise BadSetting(

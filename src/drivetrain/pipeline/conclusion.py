@@ -66,7 +66,8 @@ def _packages(steps: Collection[StepRun]) -> dict[str, str]:
 
 def _sentence(run: Run, steps: Collection[StepRun]) -> str:
     states = [step.state for step in steps if not step.parent]
-    figures = f"{states.count('finished')} steps run, {states.count('cached')} unchanged"
+    ran = states.count("finished")
+    figures = f"{ran} step{'' if ran == 1 else 's'} run, {states.count('cached')} unchanged"
     if "skipped" in states:
         figures += f", {states.count('skipped')} skipped"
     if run.state == "finished":

@@ -28,13 +28,15 @@ def failure_of(name: str, part: Part, error: BaseException, root: Path) -> BaseE
             if "place" in error.facts:
                 error.facts["place"] = part.place
         return error
-    place = part.place
-    frames = traceback.extract_tb(error.__traceback__)
-    for frame in frames:
+    place, shown = part.place, []
+    for frame in traceback.extract_tb(error.__traceback__):
         if _is_users(frame.filename, root):
             place = Place(frame.filename, frame.lineno or 0)
-    text = "".join(traceback.format_list([frame for frame in frames if not frame.filename.startswith(_OURS)]))
+            frame.filename = os.path.relpath(frame.filename, root)
+            shown.append(frame)
+    text = "".join(traceback.format_list(shown))
     failed = StepFailed(step=name, cause=f"{type(error).__name__}: {error}", traceback=text, place=place)
+    failed.remedy = " ".join(getattr(error, "__notes__", []))
     failed.__cause__ = error
     return failed
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from drivetrain.security.actor import actor
+
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """What was true of the code and the machine when a run started."""
@@ -43,7 +45,7 @@ class OriginReader:
         return Origin(
             commit=commit,
             dirty_diff=diff,
-            actor=os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid {os.getuid()}",
+            actor=actor(),
             environment={
                 "python": ".".join(map(str, sys.version_info[:3])),
                 "platform": sys.platform,

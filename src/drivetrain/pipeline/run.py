@@ -67,6 +67,11 @@ class StepRun(Record, frozen=True, kw_only=True):
     # Whether it ran in a process of its own.
     isolated: bool = False
 
+    @property
+    def warnings(self) -> list[str]:
+        """What its checks of severity `warn` found in what it gave."""
+        return [warning for output in self.outputs.values() for warning in output.detail.get("warnings", ())]
+
 
 class Metric(Record, frozen=True, kw_only=True):
     """One point of a metric. A single figure is the point with index 0."""

@@ -36,8 +36,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     last: StepRun | None = None
 
 
-def why(name: str, plan: Plan, *, store: Store, root: Path) -> Verdict:
+def why(name: str, plan: Plan, *, store: Store | None, root: Path) -> Verdict:
     """Return what the next run would do with the step `name`, without running anything.
+
+    `store` is None where nothing has run yet.
 
     Raises:
         UnknownName: no step is called that.
@@ -45,7 +47,7 @@ def why(name: str, plan: Plan, *, store: Store, root: Path) -> Verdict:
     return explain_all(plan, store=store, root=root, until=name)[name]
 
 
-def explain_all(plan: Plan, *, store: Store, root: Path, until: str = "") -> dict[str, Verdict]:
+def explain_all(plan: Plan, *, store: Store | None, root: Path, until: str = "") -> dict[str, Verdict]:
     """Return the verdict on each step of a plan, or on `until` and all that it needs."""
     system = plan.system
     if until and until not in plan.steps:
@@ -60,7 +62,7 @@ def explain_all(plan: Plan, *, store: Store, root: Path, until: str = "") -> dic
     for name in wanted:
         part = system.parts[name]
         needs = system.needs[name]
-        last = _last(store, name)
+        last = _last(store, name) if store else None
         anew = [word for word, need in needs.items() if need not in artifacts]
         made_of, sources, _ = ingredients_of(
             part,
@@ -72,12 +74,12 @@ def explain_all(plan: Plan, *, store: Store, root: Path, until: str = "") -> dic
             if last is not None and f"input.{word}" in last.ingredients:
                 made_of[f"input.{word}"] = last.ingredients[f"input.{word}"]
         found = changes(last.ingredients, made_of) if last else ["it has never finished"]
-        diffs = _diffs(store, last, made_of, sources) if last else []
+        diffs = _diffs(store, last, made_of, sources) if store and last else []
         if not part.CACHED:
             verdict = Verdict(
                 step=name, verdict="always", reasons=[f"a {part.ROLE} decides anew in every run"], last=last
             )
-        elif not anew and (known := _finished(store, key_of(made_of))) is not None:
+        elif store and not anew and (known := _finished(store, key_of(made_of))) is not None:
             gone = [output for output, kept in known.outputs.items() if not store.artifacts.has(kept.digest)]
             if gone:
                 reasons = [f"the artifact of {output} is gone from the store" for output in gone]

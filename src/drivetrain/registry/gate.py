@@ -41,7 +41,9 @@ class Gate(Part, frozen=True, eq=False):
     def __post_init__(self) -> None:
         place = caller()
         msgspec.structs.force_setattr(self, "place", place)
-        msgspec.structs.force_setattr(self, "require", tuple(self.require))
+        required: Any = self.require
+        require = (required,) if isinstance(required, Condition) else tuple(required)
+        msgspec.structs.force_setattr(self, "require", require)
         if not isinstance(self.model, Model):
             raise DeclarationError(
                 f"a gate guards a model, and {self.model!r} is none",
@@ -82,6 +84,10 @@ class Gate(Part, frozen=True, eq=False):
         from drivetrain.registry.registration import register
 
         ledger = job.store.ledger
+        features = [column["name"] for column in job.artifact(self.model.name).detail["signature"]["features"]]
+        for monitor in job.system.of_role("monitor"):
+            if monitor.service.model is self.model:
+                monitor.check_features(features)
         candidate = register(self.model, job, metrics=_metrics(self, job))
         champion = champion_of(ledger, candidate.model)
         figures = self._figures_of(champion, candidate, job)

@@ -74,6 +74,10 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+# The exit code of a process whose run finished, and in which a gate refused a version.
+REFUSED_EXIT_CODE = 3
+
+
 class Decision(Record, frozen=True, kw_only=True):
     """What a gate decided about a version, and on what evidence."""
 

@@ -64,8 +64,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     prediction: Any
     request: dict[str, Any]
     features: dict[str, Any] = {}
-    # The newest label that was sent for it, if any.
+    # The newest label that was sent for it, if any, and when that arrived by the clock.
     label: Any = None
+    labelled_at: datetime | None = None
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -75,48 +76,12 @@ class Cursor(msgspec.Struct, frozen=True):
     offsets: dict[str, int] = {}
 
 
-def read_predictions(
-    store: Store,
-    service: str,
-    *,
-    version: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> pl.DataFrame:
-    """Return what was answered, in the order of the ids.
-
-    The columns are id, at, version, arm, key, time, prediction, probabilities, request and features. `since` and
-    `until` (not included) are by the clock. `key` is text. `prediction` is a number, or text where classes are
-    predicted. `request` and `features` are structs; where versions differ, with the fields of all of them.
-    """
-    parts = _open_parts(store, service, "predictions")
-    where: dict[str, Any] = {"service": service, "kind": "predictions"} | ({"version": version} if version else {})
-    if since is not None:
-        where["last_at >="] = since
-    if until is not None:
-        where["first_at <"] = until
-    for name in _sealed(store, service, parts):
-        del parts[name]
-    segments = store.ledger.find(Segment, where, order="number")
-    frames = [
-        pl.read_parquet(store.artifacts.path(segment.artifact.digest))
-        for segment in segments
-        if segment.source not in parts  # sealed in this very moment, and read already
-    ]
-    for name, data in parts.items():
-        frames += tables_of(store, name, data, version=version).values()
-    frame = joined(frames)
-    if since is not None:
-        frame = frame.filter(pl.col("at") >= since)
-    if until is not None:
-        frame = frame.filter(pl.col("at") < until)
-    return frame.drop("source", "offset").sort("id")
-
-
 def read_new(store: Store, service: str, cursor: Cursor, *, kind: Kind = "predictions") -> tuple[pl.DataFrame, Cursor]:
     """Return the rows of the log that came after a cursor, and the cursor after them: each row is given once.
 
-    The rows have the columns of `read_predictions`, or those of `read_feedback`.
+    Predictions have the columns id, at, version, arm, key, time, prediction, probabilities, request and features. `key`
+    is text. `prediction` is a number, or text where classes are predicted. `request` and `features` are structs; where
+    versions differ, with the fields of all of them. Feedback has the columns of `read_feedback`.
     """
     parts = _open_parts(store, service, kind, cursor.offsets)
     found = store.ledger.find(Segment, {"service": service, "number >": cursor.number}, order="number")
@@ -142,45 +107,32 @@ def read_new(store: Store, service: str, cursor: Cursor, *, kind: Kind = "predic
     return frame.drop("source", "offset"), Cursor(number, offsets)
 
 
-def read_feedback(store: Store, service: str, *, since: datetime | None = None) -> pl.DataFrame:
+def read_feedback(store: Store, service: str) -> pl.DataFrame:
     """Return the labels that were sent, in order: the columns at, id, key and label.
 
     `key` is text, and `label` is JSON, since it may be a number, a text or a truth value.
     """
     frame, _ = read_new(store, service, Cursor(), kind="feedback")
-    return (frame.filter(pl.col("at") >= since) if since else frame).sort("at", maintain_order=True)
+    return frame.sort("at", maintain_order=True)
 
 
-def labelled(
-    store: Store,
-    service: str,
-    version: str | None = None,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> pl.DataFrame:
-    """Return the predictions whose label has arrived, with it in the column `label`.
+def join_labels(predictions: pl.DataFrame, feedback: pl.DataFrame) -> pl.DataFrame:
+    """Return the predictions whose label has arrived, with it in the column `label` and when in `labelled_at`.
 
     A label belongs to the prediction whose id it names, or to all predictions for its key; the latest one counts.
     `label` is a number or a truth value where all labels are, and text otherwise.
     """
-    return join_labels(
-        read_predictions(store, service, version=version, since=since, until=until), read_feedback(store, service)
-    )
-
-
-def join_labels(predictions: pl.DataFrame, feedback: pl.DataFrame) -> pl.DataFrame:
-    """Return the predictions that have a label, with it; see `labelled`."""
     feedback = feedback.with_row_index("turn")
     by_id = feedback.filter(pl.col("id").is_not_null()).unique("id", keep="last", maintain_order=True)
     by_key = feedback.filter(pl.col("key").is_not_null()).unique("key", keep="last", maintain_order=True)
-    found = predictions.join(by_id.select("id", label_by_id="label", turn_by_id="turn"), on="id", how="left").join(
-        by_key.select("key", label_by_key="label", turn_by_key="turn"), on="key", how="left"
-    )
+    found = predictions.join(
+        by_id.select("id", label_by_id="label", at_by_id="at", turn_by_id="turn"), on="id", how="left"
+    ).join(by_key.select("key", label_by_key="label", at_by_key="at", turn_by_key="turn"), on="key", how="left")
     is_by_id = pl.col("turn_by_id").fill_null(-1).cast(pl.Int64) >= pl.col("turn_by_key").fill_null(-1).cast(pl.Int64)
-    found = found.with_columns(label=pl.when(is_by_id).then("label_by_id").otherwise("label_by_key")).drop(
-        "label_by_id", "label_by_key", "turn_by_id", "turn_by_key"
-    )
+    found = found.with_columns(
+        labelled_at=pl.when(is_by_id).then("at_by_id").otherwise("at_by_key"),
+        label=pl.when(is_by_id).then("label_by_id").otherwise("label_by_key"),
+    ).drop("label_by_id", "at_by_id", "turn_by_id", "label_by_key", "at_by_key", "turn_by_key")
     found = found.filter(pl.col("label").is_not_null())
     return found.with_columns(pl.Series("label", [msgspec.json.decode(text) for text in found["label"]], strict=False))
 
@@ -225,6 +177,7 @@ def _prediction(store: Store, service: str, found: pl.DataFrame) -> Prediction:
     return Prediction(
         service=service,
         label=labels["label"][0] if len(labels) else None,
+        labelled_at=labels["labelled_at"][0] if len(labels) else None,
         **{name: row[name] for name in ("id", "at", "version", "arm", "key", "time", "prediction")},
         request=row["request"],
         features=row["features"] or {},

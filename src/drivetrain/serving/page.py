@@ -67,7 +67,7 @@ def _body(live: Live) -> str:
     quoted = short.replace("'", "'\\''")
     rows = "".join(
         f'<tr><td class="name">{escape(column.name)}</td><td>{escape(wanted(column))}'
-        f"{'' if column.nullable or not may_lack else ', or left out'}</td>"
+        f"{', or left out' if may_lack else ''}</td>"
         f'<td class="name">{escape(_json(example[column.name]))}</td></tr>'
         for column, may_lack in zip(live.reader.columns, live.reader.may_lack, strict=True)
     )

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 # More than these are not told of one request.
 MAX_PROBLEMS = 20
-MAX_DEPTH = 64
 _FLOAT32_LIMIT = 3.4028235e38
 # The bits of an integer column; negative for those without a sign.
 INTEGERS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64, "UInt8": -8, "UInt16": -16, "UInt32": -32, "UInt64": -64}
@@ -200,7 +199,7 @@ def parse(body: bytes) -> Any:
     except UnicodeEncodeError:
         raise RequestError(status=400, message="the body is not JSON: half of a surrogate pair stands alone") from None
     except RecursionError:
-        raise RequestError(status=400, message=f"the body is nested more than {MAX_DEPTH} deep") from None
+        raise RequestError(status=400, message="the body is nested too deep") from None
     except OverflowError:  # an integer beyond 64 bits can be read and not be written
         return value
     except ValueError as error:

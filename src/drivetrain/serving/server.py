@@ -77,8 +77,11 @@ def check_address(host: str, token: str) -> None:
         )
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise a UsageError where another program listens on the port: two servers would share it unnoticed."""
+def check_port(host: str, port: int, *, instead: str = "--port") -> None:
+    """Raise a UsageError where another program listens on the port: two servers would share it unnoticed.
+
+    `instead` says where another port is given.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -87,7 +90,7 @@ def check_port(host: str, port: int) -> None:
         except OSError as error:
             raise UsageError(
                 f"the port {port} of {host} cannot be used: {error.strerror}",
-                remedy="stop the other program, or choose another port with --port",
+                remedy=f"stop the other program, or choose another port with {instead}",
             ) from error
 
 

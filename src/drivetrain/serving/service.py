@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from drivetrain.errors import BadSetting, DeclarationError
+from drivetrain.data.duration import duration
+from drivetrain.errors import BadSetting, DeclarationError, UnknownName
 from drivetrain.system.caller import caller
+from drivetrain.system.declaration import Declared
 from drivetrain.system.part import Part
+from drivetrain.training.metrics import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Canary(msgspec.Struct, frozen=True, kw_only=True):
+class Canary(msgspec.Struct, frozen=True, kw_only=True, metaclass=Declared):
     """How a challenger is tried: the share of the entities it answers, and when it is promoted or rolled back.
 
     Both arms are compared by `metric` over the predictions whose label has arrived. With `at_least` labels in each arm,
@@ -73,14 +76,36 @@ class Service(Part, frozen=True, eq=False):
                 remedy="give it a function that bears @dt.model",
                 place=self.place,
             )
-        share = self.canary.share if self.canary else 0.5
+        if self.canary is not None:
+            self._check_canary(self.canary)
         limits = {
-            "canary share": (share, 0 < share < 1, "a number above 0 and below 1"),
             "max_batch": (self.max_batch, self.max_batch >= 1, "1 or more"),
             "max_rows": (self.max_rows, self.max_rows >= 1, "1 or more"),
             "max_body_bytes": (self.max_body_bytes, self.max_body_bytes >= 1024, "1024 or more"),
             "timeout_s": (self.timeout_s, self.timeout_s > 0, "above 0"),
         }
+        self._check_limits(limits)
+
+    def _check_canary(self, canary: Canary) -> None:
+        if not isinstance(canary, Canary):
+            raise DeclarationError(
+                f"the canary of {self.name!r} is {canary!r}",
+                remedy="write for example `canary=dt.Canary(share=0.1)`",
+                place=self.place,
+            )
+        known = names_of(self.model.task)
+        if canary.metric and canary.metric not in known:
+            raise UnknownName(kind="metric of live labels", name=canary.metric, known=known, place=self.place)
+        duration(canary.within, f"{self.name}.canary within", place=self.place)
+        self._check_limits(
+            {
+                "canary share": (canary.share, 0 < canary.share < 1, "a number above 0 and below 1"),
+                "canary at_least": (canary.at_least, canary.at_least >= 0, "a number of labels, 0 or more"),
+                "canary confidence": (canary.confidence, 0.5 < canary.confidence < 1, "above 0.5 and below 1"),
+            }
+        )
+
+    def _check_limits(self, limits: Mapping[str, tuple[object, bool, str]]) -> None:
         for setting, (found, is_right, right) in limits.items():
             if not is_right:
                 raise BadSetting(

@@ -1,14 +1,13 @@
 """JSON that gives back what was put in: msgspec's, plus the numbers that JSON itself has no word for.
 
 A number that is not finite is written as `{"$float": "NaN"}`, `{"$float": "Infinity"}` or `{"$float": "-Infinity"}`,
-where most writers put `null` or something that is not JSON. The keys of a dict come out in alphabetical order, so that
-equal values give equal bytes.
+where most writers put `null` or something that is not JSON.
 """
 
 from __future__ import annotations
 
 from math import isinf, isnan
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,7 +24,7 @@ _RIGHT = (
 
 
 def encode(value: Any) -> bytes:
-    """Return a value as JSON.
+    """Return a value as JSON, the keys of a dict in alphabetical order: equal values give equal bytes.
 
     Raises:
         Unkeepable: it holds something that JSON cannot give back; `where` is the way to it, such as `['scores'][0]`.
@@ -33,8 +32,21 @@ def encode(value: Any) -> bytes:
     >>> encode({"b": float("inf"), "a": None})
     b'{"a":null,"b":{"$float":"Infinity"}}'
     """
+    return _encoded(value, "deterministic")
+
+
+def encode_in_order(value: Any) -> bytes:
+    """Return a value as JSON, the keys of a dict in their own order; it raises what `encode` does.
+
+    >>> encode_in_order({"b": float("inf"), "a": None})
+    b'{"b":{"$float":"Infinity"},"a":null}'
+    """
+    return _encoded(value, None)
+
+
+def _encoded(value: Any, order: Literal["deterministic"] | None) -> bytes:
     try:
-        data = msgspec.json.encode(value, order="deterministic", enc_hook=_plain)
+        data = msgspec.json.encode(value, order=order, enc_hook=_plain)
     except (TypeError, ValueError, RecursionError) as error:
         culprit = _culprit(value, "", 0)
         if culprit is not None:
@@ -45,8 +57,8 @@ def encode(value: Any) -> bytes:
         if b"null" not in data and b'{"$float":' not in data:
             return data
     # Keys that are numbers become text here; a consumer's annotation makes numbers of them again.
-    plain = msgspec.to_builtins(value, str_keys=True, order="deterministic", enc_hook=_plain)
-    return msgspec.json.encode(_marked(plain, ""), order="deterministic")
+    plain = msgspec.to_builtins(value, str_keys=True, order=order, enc_hook=_plain)
+    return msgspec.json.encode(_marked(plain, ""), order=order)
 
 
 def decode(data: bytes | str, form: Any = Any) -> Any:

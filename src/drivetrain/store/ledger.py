@@ -17,7 +17,7 @@ class Ledger(Protocol):
     """Keeps records. What `write` returned from is on the disk."""
 
     def write(self, *records: Record) -> None:
-        """Write all of them or none; a record with the key of an earlier one replaces it."""
+        """Write all of them or none; a record with the key of an earlier one replaces it. Dicts keep their order."""
         ...
 
     def get(self, kind: type[R], *key: Any) -> R | None:

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 import types
+import weakref
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -63,7 +64,7 @@ class _Table:
             elif field in self.plain:
                 values.append(as_text(value))
             else:
-                values.append(exact.encode(value).decode())
+                values.append(exact.encode_in_order(value).decode())
         return values
 
     def record(self, row: tuple[Any, ...]) -> Any:
@@ -91,6 +92,8 @@ class SQLiteLedger:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            # Many a ledger is only let go of: it closes with its last holder, and not when Python comes across it.
+            weakref.finalize(self, self._db.close)
             self._enter_wal()
             self._db.execute("PRAGMA synchronous = FULL")
         except (sqlite3.Error, OSError) as error:

@@ -16,6 +16,8 @@ from drivetrain.store.sqlite import SQLiteLedger
 if TYPE_CHECKING:
     from drivetrain.store.ledger import Ledger
 
+LEDGER = "ledger.db"
+
 
 class Store:
     """Everything a project remembers.
@@ -34,7 +36,12 @@ class Store:
     def open(cls, root: Path, *, allow_pickle: bool = False) -> Store:
         """Open the store in the folder `root`, making it where there is none."""
         artifacts = FileArtifacts(root / "artifacts")
-        return cls(root=root, artifacts=artifacts, ledger=SQLiteLedger(root / "ledger.db"), allow_pickle=allow_pickle)
+        return cls(root=root, artifacts=artifacts, ledger=SQLiteLedger(root / LEDGER), allow_pickle=allow_pickle)
+
+    @staticmethod
+    def is_at(root: Path) -> bool:
+        """Return whether a store has been made in the folder `root`."""
+        return (root / LEDGER).exists()
 
     def keep(
         self, value: Any, *, part: str, detail: dict[str, Any] | None = None, place: Place | None = None
@@ -90,8 +97,9 @@ class Store:
         form = None if form is Any else form
         if artifact.format == FORMAT:
             return value_of(self.collection(artifact), form, self.value)
+        path = self.artifacts.path(artifact.digest)
         codec = reader_of(artifact.format, form, allow_pickle=self.allow_pickle)
-        value = codec.read(self.artifacts.path(artifact.digest), form)
+        value = codec.read(path, form)
         if form is not None and not fits(value, form):
             raise WrongForm(format=artifact.format, wanted=getattr(form, "__qualname__", str(form)))
         return value

@@ -33,24 +33,6 @@ class _Layout(NamedTuple):
     bends: frozenset[str]
 
 
-def layers(system: System) -> list[list[str]]:
-    """Return the names of the parts in layers: every arrow leads to a later one, with few crossings.
-
-    >>> from drivetrain.system.function import step
-    >>> from drivetrain.system.system import System
-    >>> @step
-    ... def one() -> int:
-    ...     return 1
-    >>> @step
-    ... def two(one: int) -> int:
-    ...     return one + 1
-    >>> layers(System("numbers", two, one))
-    [['one'], ['two']]
-    """
-    layout = _laid_out(system)
-    return [[name for name in row if name not in layout.bends] for row in layout.rows]
-
-
 def svg(system: System, states: Mapping[str, Mark] | None = None) -> str:
     """Return the graph as an SVG element; with states, its colours are those of the page's style sheet."""
     marks = states or {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Self, Unpack, get_args, get_origin, get_type_hints, overload
 
 import msgspec
 
 from drivetrain.errors import BadSetting, DeclarationError, MissingAnnotation, Place, UnknownName
+from drivetrain.system.caller import caller
 from drivetrain.system.conduct import Conduct, Options, conduct_of
+from drivetrain.system.declaration import declares
 from drivetrain.system.part import Job, Output, Part
 
 if TYPE_CHECKING:
@@ -34,11 +35,10 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
         """
         code = getattr(function, "__code__", None)
         if code is None:
-            where = sys._getframe(2)
             raise DeclarationError(
                 f"@dt.{cls.ROLE} was given {type(function).__name__}, which is not a plain function",
                 remedy=f"write `@dt.{cls.ROLE}` above a `def`; its options are keywords",
-                place=Place(where.f_code.co_filename, where.f_lineno),
+                place=caller(),
             )
         place = Place(code.co_filename, code.co_firstlineno)
         if code.co_flags & _TAKES_VARIABLE:
@@ -190,13 +190,14 @@ class Step(FunctionPart, frozen=True, kw_only=True, eq=False):
 def step(function: Callable[..., Any], /) -> Step: ...
 @overload
 def step(
-    *, outputs: tuple[str, ...] | list[str] = (), **options: Unpack[Options]
+    *, outputs: str | tuple[str, ...] | list[str] = (), **options: Unpack[Options]
 ) -> Callable[[Callable[..., Any]], Step]: ...
+@declares
 def step(
     function: Callable[..., Any] | None = None,
     /,
     *,
-    outputs: tuple[str, ...] | list[str] = (),
+    outputs: str | tuple[str, ...] | list[str] = (),
     **options: Unpack[Options],
 ) -> Any:
     """Declare a function as a step: whatever it returns is kept, and it runs again only when something changed.
@@ -218,7 +219,10 @@ def step(
     >>> answer()
     42
     """
-    declared: dict[str, Any] = {"outputs_named": tuple(outputs), "options": options}
+    declared: dict[str, Any] = {
+        "outputs_named": (outputs,) if isinstance(outputs, str) else tuple(outputs),
+        "options": options,
+    }
     if function is not None:
         return Step.of(function, **declared)
     return lambda function: Step.of(function, **declared)

@@ -8,6 +8,7 @@ import msgspec
 
 from drivetrain.errors import Place
 from drivetrain.system.conduct import Conduct
+from drivetrain.system.declaration import Declared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +57,7 @@ class Job(Protocol):
         ...
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False, metaclass=Declared):
     """One declaration of a system.
 
     A part whose name is empty gets it from the variable that holds it, when the system is put together.

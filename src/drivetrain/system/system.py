@@ -11,7 +11,7 @@ from drivetrain.errors import Cycle, DeclarationError, DuplicateName, UnknownNam
 from drivetrain.system.part import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from types import ModuleType
 
 
@@ -119,23 +119,53 @@ class System:
         return list(ordered)
 
 
-def system_of(module: ModuleType) -> System:
+def system_of(module: ModuleType, made: Iterable[Any] = ()) -> System:
     """Return the system that a module declares: its explicit `System`, or all of its parts.
 
-    A part without a name gets that of its variable.
+    A part without a name gets that of its variable, or of its key in a dict. `made` is what was declared while the
+    module was imported: of its own parts none may be lost, since a gate that nobody holds would guard nothing.
+
+    Raises:
+        DeclarationError: a part has no name, or is lost.
     """
-    values = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    values = {name: value for name, value in vars(module).items() if not name.startswith("__") and name != "_"}
     for value in values.values():
         if isinstance(value, System):
             value.module = module
             return value
+    # Variables first: what a list or dict holds may have a variable of its own, too.
+    found = [(name, value) for name, value in values.items() if isinstance(value, Part)]
+    found += [each for value in values.values() for each in _held(value, seen=set())]
     parts: dict[int, Part] = {}
-    for name, value in values.items():
-        for part in value if isinstance(value, tuple) else (value,):
-            if isinstance(part, Part):
-                name_part(part, name)
-                parts[id(part)] = part
-    return System(module.__name__, *parts.values(), module=module)
+    for name, part in found:
+        name_part(part, name)
+        parts[id(part)] = part
+    system = System(module.__name__, *parts.values(), module=module)
+    kept = {id(part) for part in system.parts.values()}
+    for part in made:
+        # Of a split both sides come at once, and one may be left.
+        if isinstance(part, Part) and id(part) not in kept and part.place.file == module.__file__:
+            if part.name in system.parts:
+                raise DuplicateName(name=part.name, first=part.place, place=system.parts[part.name].place)
+            if part.ROLE != "split" and part is not vars(module).get("_"):
+                raise DeclarationError(
+                    f"a {part.ROLE} is declared here, and nothing holds it",
+                    remedy="assign it to a variable of its own at the top of the module, or put it into a list or dict",
+                    place=part.place,
+                )
+    return system
+
+
+def _held(value: Any, *, seen: set[int]) -> Iterator[tuple[str, Part]]:
+    """Yield the parts in a collection, however deep, each with its key where that is text."""
+    if not isinstance(value, (dict, list, tuple, set, frozenset)) or id(value) in seen:
+        return
+    seen.add(id(value))
+    for key, item in value.items() if isinstance(value, dict) else (("", item) for item in value):
+        if isinstance(item, Part):
+            yield (key if isinstance(key, str) else ""), item
+        else:
+            yield from _held(item, seen=seen)
 
 
 def name_part(part: Part, name: str) -> None:
@@ -153,7 +183,9 @@ def _name_after_variables(parts: Iterable[Part], variables: Mapping[str, Any]) -
                     name_part(part, name)
         if not part.name:
             raise DeclarationError(
-                f"a {part.ROLE} has no name", remedy="assign it to a variable of the module", place=part.place
+                f"a {part.ROLE} has no name",
+                remedy="assign it to a variable of the module, or give it `name=`",
+                place=part.place,
             )
 
 

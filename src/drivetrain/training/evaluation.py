@@ -9,6 +9,7 @@ import msgspec
 
 from drivetrain.errors import DeclarationError, StepFailed, UnknownMetric
 from drivetrain.system.caller import caller
+from drivetrain.system.declaration import declares
 from drivetrain.system.function import FunctionPart
 from drivetrain.system.part import Job, Output
 
@@ -200,6 +201,7 @@ class Evaluation(FunctionPart, frozen=True, kw_only=True, eq=False):
 def evaluation(function: Callable[..., Any], /) -> Evaluation: ...
 @overload
 def evaluation(**options: Unpack[Options]) -> Callable[[Callable[..., Any]], Evaluation]: ...
+@declares
 def evaluation(function: Callable[..., Any] | None = None, /, **options: Unpack[Options]) -> Any:
     """Declare a function that judges a model: it returns a dict of figures. `options` are those of `step`.
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from drivetrain.training.signature import Task
+
 # A probability of 0 for what did happen would make the logarithm infinite; scikit-learn bounds it in the same way.
 _SMALLEST = 2.0**-52
 
@@ -63,8 +65,19 @@ class Regression(TypedDict):
     rows: int
 
 
-def binary(model: Any, frame: pl.DataFrame, threshold: float = 0.5) -> Binary:
-    """Return the figures of a fitted model on a table whose last column is the label.
+def names_of(task: Task | None = None) -> list[str]:
+    """Return the names of a task's figures; without one, those of all tasks.
+
+    >>> names_of("regression")
+    ['mae', 'rmse', 'r2', 'mape', 'bias', 'mean_prediction']
+    """
+    kinds = {"binary": Binary, "multiclass": Multiclass, "regression": Regression}
+    chosen = [kinds[task]] if task else list(kinds.values())
+    return list(dict.fromkeys(name for kind in chosen for name in kind.__annotations__ if name != "rows"))
+
+
+def binary(model: Any, frame: Any, threshold: float = 0.5) -> Binary:
+    """Return the figures of a fitted model on a table, of polars, pandas or Arrow, whose last column is the label.
 
     >>> import polars as pl
     >>> class Far:
@@ -90,8 +103,8 @@ def binary(model: Any, frame: pl.DataFrame, threshold: float = 0.5) -> Binary:
     return binary_metrics(positive.to_numpy(), answers(model, x, "binary"), threshold)
 
 
-def multiclass(model: Any, frame: pl.DataFrame) -> Multiclass:
-    """Return the figures of a fitted model on a table whose last column is the label."""
+def multiclass(model: Any, frame: Any) -> Multiclass:
+    """Return the figures of a fitted model on a table, of polars, pandas or Arrow, whose last column is the label."""
     from drivetrain.training.frame import xy
     from drivetrain.training.predict import answers
 
@@ -99,8 +112,8 @@ def multiclass(model: Any, frame: pl.DataFrame) -> Multiclass:
     return multiclass_metrics(y.to_list(), answers(model, x, "multiclass"), classes_of(model, y))
 
 
-def regression(model: Any, frame: pl.DataFrame) -> Regression:
-    """Return the figures of a fitted model on a table whose last column is the label."""
+def regression(model: Any, frame: Any) -> Regression:
+    """Return the figures of a fitted model on a table, of polars, pandas or Arrow, whose last column is the label."""
     from drivetrain.training.frame import xy
     from drivetrain.training.predict import answers
 
@@ -238,7 +251,16 @@ def _no_strangers(y: pl.Series, classes: list[Any]) -> None:
         )
 
 
-def _filled(frame: pl.DataFrame) -> pl.DataFrame:
+def _filled(table: Any) -> pl.DataFrame:
+    """Return the table as a polars frame, which must have rows, and a label in each."""
+    from drivetrain.data.table import polars_of
+
+    frame = polars_of(table)
+    if frame is None:
+        raise UsageError(
+            f"figures are of a table, and not of a {type(table).__qualname__}",
+            remedy="give a frame whose last column is the label",
+        )
     if frame.is_empty():
         raise _empty()
     label = frame.columns[-1]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, get_args, overload
 
 import msgspec
 
 from drivetrain.data.schema import Column, Roles, columns_of
 from drivetrain.data.split import direct_detail
-from drivetrain.errors import DeclarationError, StepFailed
+from drivetrain.errors import DeclarationError, StepFailed, UnknownName
+from drivetrain.system.caller import caller
+from drivetrain.system.declaration import declares
 from drivetrain.system.function import FunctionPart
 from drivetrain.system.part import Job, Output
 from drivetrain.training.signature import Signature, Task
@@ -118,6 +120,7 @@ class Model(FunctionPart, frozen=True, kw_only=True, eq=False):
 def model(function: Callable[..., Any], /) -> Model: ...
 @overload
 def model(*, task: Task | None = None, **options: Unpack[Options]) -> Callable[[Callable[..., Any]], Model]: ...
+@declares
 def model(
     function: Callable[..., Any] | None = None, /, *, task: Task | None = None, **options: Unpack[Options]
 ) -> Any:
@@ -133,6 +136,8 @@ def model(
     >>> lateness.settings()
     {'learning_rate': 0.1}
     """
+    if task is not None and task not in get_args(Task):
+        raise UnknownName(kind="task of a model", name=str(task), known=get_args(Task), place=caller())
     if function is not None:
         return Model.of(function)
     return lambda function: Model.of(function, task=task, options=options)
