@@ -67,12 +67,12 @@ def test_a_wrong_name_is_told_with_its_line_and_the_nearest_right_one(text: str,
 @pytest.mark.parametrize(
     ("text", "told", "right"),
     [
-        ("gate = dt.Gate()", "missing a required argument: 'model'", "`dt.Gate(model, require=…, name=…)`"),
+        ("gate = dt.Gate()", "missing a required argument: 'model'", "`dt.Gate(model, require=…, when=…, name=…)`"),
         ("limit = dt.Drift(0.2)", "too many positional", "`dt.Drift(psi=…, at_least=…, columns=…)`"),
         ("train, test = dt.split(rows, 0.2)", "too many positional", "`dt.split(source, test=…)`"),
         ("check = dt.between('id', 1)", "'high'", "`dt.between(column, low, high, severity=…)`"),
-        ("@dt.evaluation(metric='auc')\ndef e(guess: object) -> dict: ...", "not metric", "`dt.evaluation(function)`"),
-        ("@dt.features(key='id')\ndef f(rows: object) -> object: ...", "not key", "`dt.features(function)`"),
+        ("@dt.evaluation(metric='auc')\ndef e(guess: object) -> dict: ...", "named 'metric'", "memory_gib"),
+        ("@dt.features(key='id')\ndef f(rows: object) -> object: ...", "named 'key'", "isolated"),
     ],
 )
 def test_arguments_of_the_wrong_number_are_told_with_the_right_form(

@@ -6,6 +6,7 @@ import faulthandler
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from drivetrain.store.store import Store
 
 
+# After so long, a second Ctrl-C ends a run that does not end by itself.
+PATIENCE_S = 1.0
+
+
 class Crash(msgspec.Struct, frozen=True):
     """What is known of a process that is gone: its id, how it ended, and what `faulthandler` wrote."""
 
@@ -37,7 +42,8 @@ def guarded(work: Callable[[], int], crashed: Callable[[Crash], int]) -> int:
     """Do the work in a child process and return its exit code, here and there.
 
     When the child ends before the work does, `crashed` is asked for the code, here. To be called while this process
-    has a single thread. SIGTERM goes on to the child, which takes it as Ctrl-C; and the child ends with this process.
+    has a single thread. SIGINT and SIGTERM go on to the child, which takes the first as Ctrl-C: a terminal sends it
+    to both. The child ends with this process.
     """
     end_with_us = end_with_parent(signal.SIGKILL)
     reader, writer = os.pipe()
@@ -47,7 +53,8 @@ def guarded(work: Callable[[], int], crashed: Callable[[Crash], int]) -> int:
         os.close(reader)
         if end_with_us is not None:
             end_with_us()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupted_once)
         if dump >= 0:
             faulthandler.enable(dump, all_threads=False)
         try:
@@ -55,12 +62,16 @@ def guarded(work: Callable[[], int], crashed: Callable[[Crash], int]) -> int:
         finally:
             os.write(writer, b".")
 
+    asked_at: list[float] = []
+
     def hand_on(number: int, _: FrameType | None) -> None:
-        os.kill(child, number)
+        # Whoever asks again has waited long enough.
+        os.kill(child, signal.SIGKILL if asked_at and time.monotonic() - asked_at[0] > PATIENCE_S else number)
+        asked_at.append(time.monotonic())
 
     os.close(writer)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
-    signal.signal(signal.SIGTERM, hand_on)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, hand_on)
     has_worked = bool(os.read(reader, 1))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
@@ -68,6 +79,12 @@ def guarded(work: Callable[[], int], crashed: Callable[[Crash], int]) -> int:
         return code if code >= 0 else 1
     text = os.pread(dump, 1 << 20, 0).decode(errors="replace") if dump >= 0 else ""
     return crashed(Crash(child, ending(code), text))
+
+
+def _interrupted_once(_: int, __: FrameType | None) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def record_crash(store: Store, crash: Crash, root: Path) -> StepCrashed | None:

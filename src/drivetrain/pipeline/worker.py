@@ -22,6 +22,7 @@ from drivetrain.system.load import load_system
 # Printed after each order, so that the parent knows where the words of one step end.
 END = b"\x1eend of step\x1e\n"
 DUMP_SIGNAL = signal.SIGUSR1
+READY = "ready"
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +53,8 @@ def main(descriptor: int) -> None:
         store = Store.open(place.store, allow_pickle=place.allow_pickle)
         system = load_system(place.file, name=place.name)
         handover = Handover(place.handover)
+        # A step's time counts from here, not from the start of the process.
+        parent.send(READY)
         while True:
             order = orders.get()
             task = Task(

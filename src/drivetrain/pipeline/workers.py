@@ -17,7 +17,7 @@ from drivetrain.errors import Place, StepCrashed, StepOutOfMemory, StepTimedOut,
 from drivetrain.pipeline.ending import ending
 from drivetrain.pipeline.failure import place_in_dump, trace_in_dump
 from drivetrain.pipeline.task import Outcome
-from drivetrain.pipeline.worker import DUMP_SIGNAL, END
+from drivetrain.pipeline.worker import DUMP_SIGNAL, END, READY
 from drivetrain.pipeline.worker import Place as Workplace
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Workers:
         """Carry an order out in a process of its own, and end that at the part's limits."""
         worker = self._taken(tuple(gpus))
         try:
+            worker.wait_until_ready()
             worker.connection.send(order)
             outcome = self._watched(worker, order, part, printed, write)
         except (EOFError, OSError):
@@ -166,6 +167,7 @@ class _Worker:
         self.gpus = gpus
         self.printed: StepLog | None = None
         self.has_ended = threading.Event()
+        self._is_ready = False
         self._dump = place.dump
         self.connection, theirs = Pipe()
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else os.environ
@@ -183,6 +185,12 @@ class _Worker:
         self.connection.send(place)
         self._reader = threading.Thread(target=self._read, name="drivetrain-printed", daemon=True)
         self._reader.start()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the user's file is loaded; raise EOFError when the process ends instead."""
+        if not self._is_ready:
+            assert self.connection.recv() == READY
+            self._is_ready = True
 
     def is_alive(self) -> bool:
         return self._process.poll() is None

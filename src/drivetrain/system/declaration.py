@@ -106,7 +106,7 @@ def _parameters_of(cls: Any, words: Mapping[str, str]) -> list[Parameter]:
             default=Parameter.empty if place < required else None,
         )
         for place, field in enumerate(cls.__struct_fields__)
-        if field != "place"
+        if field not in ("place", "conduct")
     ]
 
 
