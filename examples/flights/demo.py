@@ -26,6 +26,7 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
+from drivetrain.monitoring.supervisor import end_with_parent
 from drivetrain.pipeline.run import Run
 from drivetrain.registry.registry import champion_of
 from drivetrain.registry.rollout import Rollout
@@ -76,7 +77,9 @@ def main() -> None:
     subprocess.run([sys.executable, "-m", "drivetrain", "run", "--reason", "the first model"], check=True)
 
     chapter("2  Serve and watch", f"server on {options.port}, console on {options.console_port}, and the monitor")
-    system = subprocess.Popen([sys.executable, "-m", "drivetrain", "up"], start_new_session=True)
+    system = subprocess.Popen(
+        [sys.executable, "-m", "drivetrain", "up"], start_new_session=True, preexec_fn=end_with_parent()
+    )
     try:
         wait_until_ready(options.port)
         chapter("3  Live", "every flight of April to September asks an hour ahead")
@@ -92,7 +95,8 @@ def main() -> None:
                 f"\nThe console is open at [bold]http://127.0.0.1:{options.console_port}[/]. Ctrl-C ends the demo."
             )
             with suppress(KeyboardInterrupt):
-                system.wait()
+                while system.poll() is None:  # polars lets no signal end a call that waits
+                    time.sleep(0.2)
     finally:
         os.killpg(system.pid, signal.SIGTERM)
         system.wait()
@@ -234,8 +238,9 @@ def farewell(story: Story, replay: Replay, folder: str, seconds: float) -> None:
     console.print(f"\nThe champion is [bold]{champion.id}[/]. All of it took {seconds:.0f} s. To look into it:\n")
     there = "" if folder == "." else f"cd {folder} && "
     console.print(f"  {there}export DRIVETRAIN_STORE_PATH={FOLDER}", soft_wrap=True)
+    widest = max(map(len, looks))
     for words, told in looks.items():
-        console.print(f"  {command} {words}  [dim]# {told}[/]", soft_wrap=True)
+        console.print(f"  {command} {words:<{widest}}  [dim]# {told}[/]", soft_wrap=True)
 
 
 def compare(story: Story, rows: pl.DataFrame, squared: pl.Expr) -> None:
