@@ -228,6 +228,21 @@ def test_a_prediction_is_found_by_its_id_before_and_after_sealing(store: Store) 
             find_prediction(store, unknown)
 
 
+@pytest.mark.parametrize("key", [1_204, "AA 12", 'a "quoted" one'])
+def test_a_prediction_has_the_latest_label_for_its_id_or_its_key(store: Store, key: int | str) -> None:
+    register(store, 1)
+    data, ids = line(2, keys=[str(key), "another"])
+    written(store, data)
+    labels = [Label(1, 0, key=key), Label(2, 1, key=key), Label(3, 0, key="another"), Label(2, 0, key="1")]
+    journal = written(store, b"".join(msgspec.json.encode(label) + b"\n" for label in labels), kind="feedback")
+
+    before = find_prediction(store, ids[0]).label
+    journal.close()
+    seal(store, SERVICE)
+
+    assert (before, find_prediction(store, ids[0]).label) == (1, 1)
+
+
 def test_a_part_of_a_dead_process_is_sealed(store: Store) -> None:
     register(store, 1)
     data, ids = line(2)
