@@ -133,7 +133,10 @@ WHAT_TO_DO = {
     "MissingExtra": "Run the `pip install` that it prints.",
     "Refused": "Take the safe way that it names, or set the setting that allows it.",
     "StoreError": "Mend what it names and run again: what finished is kept.",
-    "CorruptArtifact": "Delete the file that it names and run again; the step that made it runs anew.",
+    "CorruptArtifact": "`drivetrain store fsck --repair` sets the file aside; the step that made it runs anew. See "
+    "[damage](store.md#damage).",
+    "CorruptLedger": "`drivetrain store import` a backup, or `drivetrain store fsck --repair`; see "
+    "[damage](store.md#damage).",
     "StoreUnavailable": "Free some space or mend the permissions, then run again.",
     "NoCodec": "Return a type of the [table](declaring.md#annotations), or allow pickle knowingly.",
     "Unkeepable": "Take out what it names, or give it an output of its own.",
