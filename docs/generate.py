@@ -157,10 +157,23 @@ def commands() -> str:
         parser = argparse.ArgumentParser(prog=f"drivetrain {name}", add_help=False)
         module.arguments(parser)
         lines += [f"## drivetrain {name}", "", " ".join(str(module.__doc__).split()), ""]
-        rows = [f"| `{_shown(action)}` | {action.help} |" for action in parser._actions]
-        if rows:
-            lines += [f"| `drivetrain {name}` | |", "|---|---|", *rows, ""]
+        actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        lines += _options(f"drivetrain {name}", parser)
+        for each in actions:
+            for word, inner in each.choices.items():
+                lines += [f"`drivetrain {name} {word}`: {inner.description}", "", *_options("with", inner)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _options(title: str, parser: argparse.ArgumentParser) -> list[str]:
+    shown = [
+        action
+        for action in parser._actions
+        if not isinstance(action, argparse._SubParsersAction | argparse._HelpAction)
+        and action.help != argparse.SUPPRESS
+    ]
+    rows = [f"| `{_shown(action)}` | {action.help} |" for action in shown]
+    return [f"| {title if title == 'with' else f'`{title}`'} | |", "|---|---|", *rows, ""] if rows else []
 
 
 def _shown(action: argparse.Action) -> str:
@@ -168,7 +181,7 @@ def _shown(action: argparse.Action) -> str:
     value = str(action.metavar or action.dest.upper()).replace("|", "\\|")
     if action.option_strings:
         return action.option_strings[0] + ("" if action.nargs == 0 else f" {value}")
-    return {"?": f"[{value}]", "*": f"[{value} …]"}.get(str(action.nargs), value)
+    return {"?": f"[{value}]", "*": f"[{value} …]", "+": f"{value} …"}.get(str(action.nargs), value)
 
 
 def settings() -> str:

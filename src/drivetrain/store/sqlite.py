@@ -15,7 +15,7 @@ from drivetrain.store.record import Record
 from drivetrain.store.table import Table, as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 R = TypeVar("R", bound=Record)
@@ -86,13 +86,13 @@ class SQLiteLedger:
             sql += f' ORDER BY "{field}" {direction}, rowid {direction}' if field else f" ORDER BY rowid {direction}"
             if limit is not None:
                 sql += f" LIMIT {int(limit)}"
-            rows = self._read(table.select + sql, values)
+            rows = self.query(table.select + sql, *values)
             if table.damaged(rows):
                 # Another process may have added a column since; it counts in the sums of newer rows.
                 del self._tables[kind]
                 table = self._table(kind, create=False)
                 assert table is not None
-                rows = self._read(table.select + sql, values)
+                rows = self.query(table.select + sql, *values)
                 damaged = table.damaged(rows)
                 if damaged is not None:
                     raise table.corrupt(damaged, str(self.path))
@@ -180,14 +180,15 @@ class SQLiteLedger:
                     raise
                 time.sleep(0.01)
 
-    def _read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        with self._translated():
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return what a statement of SQL gives; text that a disk has made unreadable comes with surrogates."""
+        with self._lock, self._translated():
             try:
                 return self._db.execute(sql, values).fetchall()
             except sqlite3.OperationalError as error:
                 if "decode" not in str(error):
                     raise
-            # Text that a disk has made unreadable is read as it is, so that its row can be named.
+            # So its row can be named.
             self._db.text_factory = lambda data: data.decode(errors="surrogateescape")
             try:
                 return self._db.execute(sql, values).fetchall()
