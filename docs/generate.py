@@ -131,6 +131,8 @@ WHAT_TO_DO = {
     "UsageError": "Read the line with the arrow: it says how to ask.",
     "NotFound": "Take the name that it proposes; `drivetrain runs` and `drivetrain models` list what there is.",
     "MissingExtra": "Run the `pip install` that it prints.",
+    "BadArchive": "Copy or export it again; nothing of it was taken. See "
+    "[moving runs](store.md#moving-runs-and-backups).",
     "Refused": "Take the safe way that it names, or set the setting that allows it.",
     "StoreError": "Mend what it names and run again: what finished is kept.",
     "CorruptArtifact": "`drivetrain store fsck --repair` sets the file aside; the step that made it runs anew. See "

@@ -11,6 +11,7 @@
     ├── UsageError              a command or call asks for something that is not there
     │   ├── NotFound
     │   ├── MissingExtra
+    │   ├── BadArchive
     │   └── Refused
     ├── StoreError              what should be kept cannot be written or read
     │   ├── CorruptArtifact
@@ -180,6 +181,17 @@ class MissingExtra(UsageError):
             f"{purpose} needs {library}, which is not installed", remedy=f'pip install "drivetrain[{extra}]"'
         )
         self.facts = {"library": library, "extra": extra, "purpose": purpose}
+
+
+class BadArchive(UsageError):
+    """An archive is not whole, not ours, or does not fit what is here; nothing of it was taken."""
+
+    def __init__(self, *, path: str, found: str, right: str = "") -> None:
+        super().__init__(
+            f"the archive {path} cannot be imported: {found}", remedy=right or "export it again, or copy it again"
+        )
+        self.path, self.found, self.right = path, found, right
+        self.facts = {"path": path, "found": found, "right": right}
 
 
 class Refused(UsageError):

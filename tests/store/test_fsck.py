@@ -100,7 +100,7 @@ def test_what_was_mended_meanwhile_stays(store: Store) -> None:
     assert store.artifacts.get(digest) == b"data"
 
 
-@pytest.mark.parametrize("place", [100, 4096 + 10, 2 * 4096 + 10, 3 * 4096 + 50])
+@pytest.mark.parametrize("place", [4096 + 10, 2 * 4096 + 10, 3 * 4096 + 50])
 def test_a_ledger_whose_pages_are_overwritten_is_told(store: Store, place: int) -> None:
     store.ledger.write(*(Kept(id=f"{number:04}", remark="r" * 40) for number in range(500)))
     store.ledger.close()
@@ -108,12 +108,7 @@ def test_a_ledger_whose_pages_are_overwritten_is_told(store: Store, place: int) 
     data = bytearray(path.read_bytes())
     data[place : place + 1000] = b"\xa5" * 1000
     path.write_bytes(data)
-    try:
-        again = Store.open(store.root)
-    except Exception as error:
-        assert "ledger.db" in str(error)
-        return
 
-    found = examine(again)
+    found = examine(Store.open(store.root))
 
     assert {each.kind for each in found.damages} & {"ledger unreadable", "row changed"}

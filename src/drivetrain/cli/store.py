@@ -5,11 +5,13 @@ from __future__ import annotations
 import getpass
 from argparse import SUPPRESS
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import open_store
 from drivetrain.errors import BadSetting
 from drivetrain.monitoring.duration import duration as length_of
+from drivetrain.monitoring.transfer import export_everything, export_runs, import_archive
 from drivetrain.pipeline.retention import delete_expendable, delete_runs, expendable, pin, unpin
 from drivetrain.security.event import record_event
 from drivetrain.serving.damage import diagnose
@@ -50,6 +52,12 @@ def arguments(parser: ArgumentParser) -> None:
     pinning = action("pin", "keep a run, whatever else happens")
     pinning.add_argument("runs", nargs=1, metavar="RUN", help="a run's id")
     pinning.add_argument("--reason", required=True, help="why; it is recorded")
+    export = action("export", "write runs, or everything as a backup, into one file")
+    export.add_argument("runs", nargs="*", metavar="RUN", help="a run's id; without any, everything is written")
+    export.add_argument("--output", metavar="FILE", required=True, help="the archive, such as runs.tar")
+    export.add_argument("--without-versions", action="store_true", help="leave out the versions that the runs trained")
+    importing = action("import", "take in what an archive holds; twice is the same as once")
+    importing.add_argument("archive", metavar="FILE", help="what `drivetrain store export` wrote")
     unpinning = action("unpin", "take the pin out of a run")
     unpinning.add_argument("runs", nargs=1, metavar="RUN", help="a run's id")
 
@@ -174,6 +182,43 @@ def _show_unpin(result: Any, screen: Screen) -> None:
     screen.line(f"{result['pin'].run} is no longer pinned")
 
 
+def _export(options: Namespace, screen: Screen) -> dict[str, Any]:
+    _, store = open_store(options)
+    path = Path(options.output)
+    if options.runs:
+        exported = export_runs(store, options.runs, path, without_versions=options.without_versions)
+    else:
+        exported = export_everything(store, path)
+    return {"exported": exported}
+
+
+def _show_export(result: Any, screen: Screen) -> None:
+    done = result["exported"]
+    held = done.manifest
+    screen.line(
+        f"wrote {done.path}: {len(held.runs)} runs, {held.rows:,} rows, {len(held.artifacts):,} artifacts, "
+        f"{spoken(done.size_bytes)}"
+    )
+    if held.missing:
+        screen.line(f"{len(held.missing)} artifacts are missing from this store: `drivetrain store fsck`", style="red")
+    if done.left_out:
+        screen.line(f"not in it, as they are not Drivetrain's: the tables {', '.join(done.left_out)}")
+
+
+def _import(options: Namespace, screen: Screen) -> dict[str, Any]:
+    _, store = open_store(options)
+    return {"imported": import_archive(store, Path(options.archive), actor=getpass.getuser())}
+
+
+def _show_import(result: Any, screen: Screen) -> None:
+    done = result["imported"]
+    if done.rows or done.artifacts:
+        counts = f"{len(done.runs)} runs, {done.rows:,} rows, {done.artifacts:,} artifacts, {spoken(done.size_bytes)}"
+        screen.line(f"new here: {counts}. Next: `drivetrain runs`")
+    else:
+        screen.line("All that is in it is here already.")
+
+
 def _record(store: Any, kind: str, message: str) -> None:
     record_event(store.ledger, kind, subject="store", message=message, actor=getpass.getuser())
 
@@ -185,8 +230,11 @@ def _age(text: str) -> timedelta:
         raise BadSetting(setting="--older-than", found=repr(text), right="write 12h, 7d or 4w") from error
 
 
-_ACTIONS = {"size": _size, "fsck": _fsck, "gc": _gc, "delete": _delete, "pin": _pin, "unpin": _unpin}
+_ACTIONS = {
+    "size": _size, "fsck": _fsck, "gc": _gc, "delete": _delete, "pin": _pin, "unpin": _unpin, "export": _export,
+    "import": _import,
+}  # fmt: skip
 _SHOWS = {
     "size": _show_size, "fsck": _show_fsck, "gc": _show_gc, "delete": _show_delete, "pin": _show_pin,
-    "unpin": _show_unpin,
+    "unpin": _show_unpin, "export": _show_export, "import": _show_import,
 }  # fmt: skip

@@ -48,8 +48,8 @@ class FileArtifacts:
             self._scratch.mkdir(parents=True, exist_ok=True)
             (root / "sha256").mkdir(exist_ok=True)
             if fresh:
-                _sync_folder(root)
-                _sync_folder(root.parent)
+                sync_folder(root)
+                sync_folder(root.parent)
             self._sweep()
         except OSError as error:
             raise StoreUnavailable(f"the folder {root} cannot be used: {error.strerror}") from error
@@ -158,9 +158,9 @@ class FileArtifacts:
         self._sync(place.parent)
 
     def _sync(self, folder: Path) -> None:
-        _sync_folder(folder)
+        sync_folder(folder)
         if folder not in self._synced:
-            _sync_folder(folder.parent)
+            sync_folder(folder.parent)
             self._synced.add(folder)
 
     @contextmanager
@@ -195,7 +195,8 @@ def _state(path: Path) -> tuple[int, int, int]:
     return state.st_ino, state.st_size, state.st_mtime_ns
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Return once the names in a folder are on the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

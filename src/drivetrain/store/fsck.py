@@ -63,8 +63,7 @@ def examine(store: Store, *, progress: Progress = lambda done, total: None) -> E
     try:
         for row in rows(store.ledger):
             count += 1
-            digests = row.digests()
-            for digest in digests and digests & row.texts():
+            for digest in row.needs():
                 mentioned.setdefault(digest, []).append(_mention(row, digest))
             if not row.is_whole:
                 damages.append(

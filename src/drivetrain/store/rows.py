@@ -43,6 +43,11 @@ class Row(NamedTuple):
                     found.update(_TEXT.findall(value))
         return found
 
+    def needs(self) -> set[str]:
+        """Return the digests that are values of their own: those of artifacts, not those that prose mentions."""
+        digests = self.digests()
+        return digests & self.texts() if digests else digests
+
     def digests(self) -> set[str]:
         """Return every digest that occurs anywhere in the row."""
         return digests_in("\n".join(value for value in self.values.values() if isinstance(value, str)))
