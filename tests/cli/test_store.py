@@ -66,13 +66,31 @@ def test_a_store_is_checked_mended_by_the_next_run_and_sound_again(trained: Proj
     assert fsck(trained, check=0).endswith("it is sound\n")
 
 
+def test_a_damaged_row_stops_what_needs_it_until_it_is_set_aside(trained: Project) -> None:
+    store = trained.store()
+    store.ledger.query("UPDATE step_run SET seconds = 99 WHERE step = 'malignancy'")
+    store.close()
+
+    assert "of the table step_run is damaged" in trained.command("runs", check=1).stderr
+    assert "step malignancy" in fsck(trained, check=1)
+    fsck(trained, "--repair", check=0)
+
+    assert trained.json("why", "malignancy@1")["version"]["id"] == "malignancy@1"
+    assert len(trained.json("runs")) == 3
+    assert {step["step"]: step["state"] for step in trained.json("run")["steps"]}["malignancy"] == "finished"
+
+
 def test_garbage_collection_takes_nothing_that_is_needed(trained: Project) -> None:
     assert trained.json("store", "gc", "--older-than", "0s")["garbage"] == []
     oldest = runs(trained)[-1]
     told = trained.command("store", "delete", oldest, check=2).stderr
     assert f"{oldest} is needed" in told
     newest = runs(trained)[0]
-    assert "the gate gate decided in it" in trained.command("store", "delete", newest, check=2).stderr
+    assert trained.json("store", "delete", newest)["deleted"] == [newest]
+    assert len(trained.json("store", "gc", "--older-than", "0s")["garbage"]) == 1  # what its gate said
+    assert trained.json("store", "fsck")["state"] == "sound"
+    states = {step["step"]: step["state"] for step in trained.json("run")["steps"]}
+    assert [name for name, state in states.items() if state != "cached"] == ["gate"]
 
 
 def test_a_run_without_a_version_is_deleted_and_its_space_freed(project: Project) -> None:

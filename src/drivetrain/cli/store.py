@@ -94,7 +94,8 @@ def _show_size(result: Any, screen: Screen) -> None:
 
 def _fsck(options: Namespace, screen: Screen) -> dict[str, Any]:
     _, store = open_store(options)
-    with screen.bar("reading artifacts") as progress:
+    # Runs go on meanwhile; nothing is taken away between the reading of a row and of what it mentions.
+    with store.sharing(), screen.bar("reading artifacts") as progress:
         found = diagnose(store, progress=progress)
     moved = set_aside(store, [finding.damage for finding in found.findings]) if options.repair else []
     if moved:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from drivetrain.store.store import Store
 
 
+# These tell what happened, also in what is gone: an event, and what a gate decided with all its figures.
+_HISTORY = (Event.TABLE, "decision")
+
+
 class Pin(Record, frozen=True, kw_only=True):
     """A run is kept, whatever else happens, until the pin is taken out."""
 
@@ -41,10 +45,10 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def needs(store: Store) -> dict[str, list[Need]]:
-    """Return what needs each run that something needs: a version, a decision, a later cached step, a pin, …
+    """Return what needs each run that something needs: a version, a later cached step, a pin, …
 
     A row belongs to the run that is a part of its key. Any other row that names the run needs it, of whatever noun it
-    is; only events do not, since they tell what happened, also to what is gone.
+    is; only events and the decisions of gates do not.
 
     Raises:
         CorruptLedger: a row is damaged, so that it cannot be said what it needs.
@@ -55,7 +59,7 @@ def needs(store: Store) -> dict[str, list[Need]]:
         if not row.is_whole:
             key = [str(row.values[name]) for name in row.key]
             raise CorruptLedger(table=row.table, key=key, path=str(store.ledger.path))
-        if row.table == Event.TABLE:
+        if row.table in _HISTORY:
             continue
         owner = str(row.values["id"]) if row.table == Run.TABLE else row.owner()
         if row.table == Pin.TABLE:
@@ -168,9 +172,7 @@ def _spoken(row: Row, owner: str) -> str:
     values: dict[str, Any] = row.values
     if row.table == StepRun.TABLE:
         return f"the step {values['step']} of {owner} took its outcome from it"
-    if row.table == "decision":
-        return f"the gate {values['gate']} decided in it about {values['version']}"
-    return f"{row}"
+    return str(row)
 
 
 def _listed(reasons: Sequence[str]) -> str:
