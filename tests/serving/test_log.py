@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.strategies import integers
 from tests.serving.world import MODEL, ROW, SERVICE, logged, register, signature
 
@@ -129,6 +129,7 @@ def test_a_broken_last_line_is_passed_over(store: Store) -> None:
     assert seal(store, SERVICE) == 2
 
 
+@settings(deadline=None)
 @given(cuts=integers(0, 2**12 - 1))
 def test_a_cursor_gives_each_row_once_however_reading_and_sealing_interleave(
     tmp_path_factory: pytest.TempPathFactory, cuts: int

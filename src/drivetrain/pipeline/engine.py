@@ -81,6 +81,10 @@ class Execution:
             StepFailed: a step raised; what finished before it is kept, and the next run goes on from there.
             StoreError: something could not be kept.
         """
+        with self.store.sharing():
+            return self._execute()
+
+    def _execute(self) -> Run:
         mark_interrupted(self.store)
         origin = OriginReader(self.root)
         self.store.ledger.write(self.run)

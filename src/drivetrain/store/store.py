@@ -10,10 +10,11 @@ from drivetrain.store import exact
 from drivetrain.store.artifact import Artifact
 from drivetrain.store.codecs.codec import codec_for, codec_named, fits, reader_of
 from drivetrain.store.files import FileArtifacts
+from drivetrain.store.hold import alone, shared
 from drivetrain.store.sqlite import SQLiteLedger
 
 if TYPE_CHECKING:
-    from drivetrain.store.ledger import Ledger
+    from contextlib import AbstractContextManager
 
 LEDGER = "ledger.db"
 
@@ -28,7 +29,9 @@ class Store:
     {'auc': 0.7}
     """
 
-    def __init__(self, *, root: Path, artifacts: FileArtifacts, ledger: Ledger, allow_pickle: bool = False) -> None:
+    def __init__(
+        self, *, root: Path, artifacts: FileArtifacts, ledger: SQLiteLedger, allow_pickle: bool = False
+    ) -> None:
         self.root, self.artifacts, self.ledger, self.allow_pickle = root, artifacts, ledger, allow_pickle
 
     @classmethod
@@ -108,6 +111,14 @@ class Store:
     def json(self, digest: str, form: Any = Any) -> Any:
         """Return what `keep_json` kept."""
         return exact.decode(self.artifacts.get(digest), form)
+
+    def sharing(self) -> AbstractContextManager[None]:
+        """Keep artifacts from being taken away, from before one is kept or found until its row is written."""
+        return shared(self.root)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the store alone, to take artifacts or runs away; see `hold`."""
+        return alone(self.root)
 
     def close(self) -> None:
         """Let go of the ledger; nothing is pending."""
