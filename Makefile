@@ -38,7 +38,8 @@ $(RUN)/python:
 
 # What follows `install` in both tools: the package as it lies here, and a group of pyproject.toml.
 ifneq ($(UV),)
-INSTALL := uv pip install --quiet --python "$(RUN)/python"
+# Unlike pip, uv leaves it to each process to compile what it imports.
+INSTALL := uv pip install --quiet --compile-bytecode --python "$(RUN)/python"
 else
 # Groups of pyproject.toml are read from this version on; an environment that was made by hand may have an older one.
 INSTALL := "$(RUN)/python" -m pip install --quiet "pip>=25.1" && "$(RUN)/python" -m pip install --quiet

@@ -132,9 +132,14 @@ WHAT_TO_DO = {
     "UsageError": "Read the line with the arrow: it says how to ask.",
     "NotFound": "Take the name that it proposes; `drivetrain runs` and `drivetrain models` list what there is.",
     "MissingExtra": "Run the `pip install` that it prints.",
+    "BadArchive": "Copy or export it again; nothing of it was taken. See "
+    "[moving runs](store.md#moving-runs-and-backups).",
     "Refused": "Take the safe way that it names, or set the setting that allows it.",
     "StoreError": "Mend what it names and run again: what finished is kept.",
-    "CorruptArtifact": "Delete the file that it names and run again; the step that made it runs anew.",
+    "CorruptArtifact": "`drivetrain store fsck --repair` sets the file aside; the step that made it runs anew. See "
+    "[damage](store.md#damage).",
+    "CorruptLedger": "`drivetrain store import` a backup, or `drivetrain store fsck --repair`; see "
+    "[damage](store.md#damage).",
     "StoreUnavailable": "Free some space or mend the permissions, then run again.",
     "NoCodec": "Return a type of the [table](declaring.md#annotations), or allow pickle knowingly.",
     "Unkeepable": "Take out what it names, or give it an output of its own.",
@@ -155,10 +160,23 @@ def commands() -> str:
         parser = argparse.ArgumentParser(prog=f"drivetrain {name}", add_help=False)
         module.arguments(parser)
         lines += [f"## drivetrain {name}", "", " ".join(str(module.__doc__).split()), ""]
-        rows = [f"| `{_shown(action)}` | {action.help} |" for action in parser._actions]
-        if rows:
-            lines += [f"| `drivetrain {name}` | |", "|---|---|", *rows, ""]
+        actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        lines += _options(f"drivetrain {name}", parser)
+        for each in actions:
+            for word, inner in each.choices.items():
+                lines += [f"`drivetrain {name} {word}`: {inner.description}", "", *_options("with", inner)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _options(title: str, parser: argparse.ArgumentParser) -> list[str]:
+    shown = [
+        action
+        for action in parser._actions
+        if not isinstance(action, argparse._SubParsersAction | argparse._HelpAction)
+        and action.help != argparse.SUPPRESS
+    ]
+    rows = [f"| `{_shown(action)}` | {action.help} |" for action in shown]
+    return [f"| {title if title == 'with' else f'`{title}`'} | |", "|---|---|", *rows, ""] if rows else []
 
 
 def _shown(action: argparse.Action) -> str:
@@ -166,7 +184,7 @@ def _shown(action: argparse.Action) -> str:
     value = str(action.metavar or action.dest.upper()).replace("|", "\\|")
     if action.option_strings:
         return action.option_strings[0] + ("" if action.nargs == 0 else f" {value}")
-    return {"?": f"[{value}]", "*": f"[{value} …]"}.get(str(action.nargs), value)
+    return {"?": f"[{value}]", "*": f"[{value} …]", "+": f"{value} …"}.get(str(action.nargs), value)
 
 
 def settings() -> str:

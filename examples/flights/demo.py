@@ -22,8 +22,11 @@ import polars as pl
 from replay import Replay
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
 from rich.table import Table
 
+from drivetrain.pipeline.ending import end_with_parent
 from drivetrain.pipeline.run import Run
 from drivetrain.registry.registry import champion_of
 from drivetrain.registry.rollout import Rollout
@@ -33,8 +36,8 @@ from drivetrain.store.store import Store
 HERE = Path(__file__).parent
 FOLDER = ".demo"
 START, END = datetime(2013, 4, 1), datetime(2013, 10, 1)  # noqa: DTZ001  # New York wall time, as the data has it
-# The pause after each day of 2013, so that the monitor, which looks four times a second, keeps step.
-DAY_S, CANARY_DAY_S = 0.03, 0.25
+# The pauses between two looks of the monitor, and after each day of 2013, so that it keeps step.
+LOOK_S, DAY_S, CANARY_DAY_S = 0.1, 0.02, 0.15
 SHOWN = {
     "drift.raised": ("yellow", "drift"),
     "quality.raised": ("yellow", "quality"),
@@ -57,12 +60,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="the server's port")
     parser.add_argument("--console-port", type=int, default=4200, help="the console's port")
     options = parser.parse_args()
+    folder = os.path.relpath(HERE)
     os.chdir(HERE)
     os.environ |= {
         "DRIVETRAIN_STORE_PATH": FOLDER,
         "DRIVETRAIN_SERVE_PORT": str(options.port),
         "DRIVETRAIN_CONSOLE_PORT": str(options.console_port),
-        "DRIVETRAIN_MONITOR_EVERY_S": "0.25",
+        "DRIVETRAIN_MONITOR_EVERY_S": str(LOOK_S),
     }
     began = time.perf_counter()
     if not (HERE / "data" / "flights.parquet").exists():
@@ -73,22 +77,26 @@ def main() -> None:
     subprocess.run([sys.executable, "-m", "drivetrain", "run", "--reason", "the first model"], check=True)
 
     chapter("2  Serve and watch", f"server on {options.port}, console on {options.console_port}, and the monitor")
-    system = subprocess.Popen([sys.executable, "-m", "drivetrain", "up"], start_new_session=True)
+    system = subprocess.Popen(
+        [sys.executable, "-m", "drivetrain", "up"], start_new_session=True, preexec_fn=end_with_parent()
+    )
     try:
         wait_until_ready(options.port)
-        chapter(
-            "3  Live", "the flights of April to September ask an hour ahead; the outcome follows when they have left"
-        )
-        story = Story(Store.open(HERE / FOLDER))
+        chapter("3  Live", "every flight of April to September asks an hour ahead")
         replay = Replay(HERE / "data" / "flights.parquet", port=options.port)
-        replay.run(START, END, each_day=story.day)
-        summarise(story, replay, time.perf_counter() - began)
+        with console.status("") as clock:
+            story = Story(Store.open(HERE / FOLDER), replay, clock)
+            replay.run(START, END, each_day=story.day)
+            clock.update("comparing with what the first model would have said")
+            summarise(story, replay)
+        farewell(story, replay, folder, time.perf_counter() - began)
         if not options.exit:
             console.print(
                 f"\nThe console is open at [bold]http://127.0.0.1:{options.console_port}[/]. Ctrl-C ends the demo."
             )
             with suppress(KeyboardInterrupt):
-                system.wait()
+                while system.poll() is None:  # polars lets no signal end a call that waits
+                    time.sleep(0.2)
     finally:
         os.killpg(system.pid, signal.SIGTERM)
         system.wait()
@@ -97,8 +105,8 @@ def main() -> None:
 class Story:
     """What happens while the days go by: it tells each event, waits while a model trains, and tries the leak."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, replay: Replay, clock: Status) -> None:
+        self.store, self.replay, self.clock = store, replay, clock
         self.told = len(store.ledger.find(Event))
         self.promoted_on: datetime | None = None
         self.leaked_on: datetime | None = None
@@ -107,8 +115,10 @@ class Story:
     def day(self, now: datetime) -> None:
         """Let the monitor keep step with the clock, and tell what it did."""
         time.sleep(CANARY_DAY_S if self.canary() else DAY_S)
+        self.clock.update(f"{now.day} {now:%B}, {len(self.replay.answered):,} predictions")
         while self.is_training():
-            time.sleep(0.1)
+            self.clock.update(f"{now.day} {now:%B}, waiting while a model trains")
+            time.sleep(0.05)
         self.tell(now)
         if (
             self.promoted_on
@@ -117,12 +127,15 @@ class Story:
             and not self.canary()
         ):
             self.leaked_on = now
-            chapter("4  A slip", "a challenger that learned from `departed_at`, which is only known afterwards")
+            self.clock.stop()
+            chapter("4  A slip", "a challenger that learned from `departed_at`, known only afterwards")
             subprocess.run(
                 [sys.executable, "-m", "drivetrain", "run", "--file", "leaky.py", "--reason", "one wrong line",
                  "--set", f"flights.until={now.isoformat()}"],
                 check=True,
             )  # fmt: skip
+            console.print()
+            self.clock.start()
             self.tell(now)
 
     def is_training(self) -> bool:
@@ -144,9 +157,19 @@ class Story:
             self.events.append((now, event))
             if event.kind in SHOWN:
                 style, word = SHOWN[event.kind]
-                console.print(f"  [dim]{now:%d %b}[/]  [{style}]{word:<10}[/] {event.message}")
+                row = Table.grid(padding=(0, 2, 0, 0))
+                row.add_column(width=8, justify="right", style="dim")
+                row.add_column(width=9, style=style)
+                row.add_column(overflow="fold")
+                row.add_row(f"{now.day} {now:%b}", word, escape(sentence(event)))
+                console.print(row)
             if event.kind == "version.promoted" and self.promoted_on is None:
                 self.promoted_on = now
+
+
+def sentence(event: Event) -> str:
+    """Return what an event says, without the reason that the line before has just given."""
+    return event.message.removesuffix(f": {event.evidence.get('reason', '')}")
 
 
 def chapter(title: str, text: str) -> None:
@@ -166,7 +189,7 @@ def wait_until_ready(port: int) -> None:
     raise SystemExit(f"the server did not come up within a minute; {HERE / FOLDER}/logs/server.log says why")
 
 
-def summarise(story: Story, replay: Replay, seconds: float) -> None:
+def summarise(story: Story, replay: Replay) -> None:
     """Print what was said and what came true, month by month, and what it was worth to retrain."""
     outcomes = pl.read_parquet(HERE / "data" / "flights.parquet").select("flight_id", "late")
     answered = pl.DataFrame(replay.answered, orient="row").join(outcomes, on="flight_id").drop_nulls("late")
@@ -198,17 +221,26 @@ def summarise(story: Story, replay: Replay, seconds: float) -> None:
     console.print(table)
     if story.promoted_on:
         compare(story, answered.filter(pl.col("scheduled") >= story.promoted_on), squared)
+
+
+def farewell(story: Story, replay: Replay, folder: str, seconds: float) -> None:
+    """Print who won, and where to look further: commands that work in the shell that began the demo."""
     champion = champion_of(story.store.ledger, "lateness")
     assert champion is not None
-    last = replay.answered[-1]
-    console.print(
-        f"\nThe champion is [bold]{champion.id}[/]. All of it took {seconds:.0f} s. To look into it, in {HERE.name}/:"
-    )
-    console.print(f"  [dim]export DRIVETRAIN_STORE_PATH={FOLDER}[/]")
-    console.print("  drivetrain models     [dim]each version, and why it was promoted, refused or rolled back[/]")
-    console.print("  drivetrain runs       [dim]what ran, when, and what started it[/]")
-    prediction = replay.last_id
-    console.print(f"  drivetrain why {prediction}     [dim]everything behind the answer for {last.flight_id}[/]")
+    command = "drivetrain"
+    if not shutil.which(command):
+        command = os.path.relpath(Path(sys.executable).with_name(command), HERE)
+    looks = {
+        "models": "each version, and why it was promoted, refused or rolled back",
+        "runs": "what ran, when, and what started it",
+        f"why {replay.last_id}": f"everything behind the answer for {replay.answered[-1].flight_id}",
+    }
+    console.print(f"\nThe champion is [bold]{champion.id}[/]. All of it took {seconds:.0f} s. To look into it:\n")
+    there = "" if folder == "." else f"cd {folder} && "
+    console.print(f"  {there}export DRIVETRAIN_STORE_PATH={FOLDER}", soft_wrap=True)
+    widest = max(map(len, looks))
+    for words, told in looks.items():
+        console.print(f"  {command} {words:<{widest}}  [dim]# {told}[/]", soft_wrap=True)
 
 
 def compare(story: Story, rows: pl.DataFrame, squared: pl.Expr) -> None:
@@ -218,11 +250,12 @@ def compare(story: Story, rows: pl.DataFrame, squared: pl.Expr) -> None:
     flights.filter(pl.col("flight_id").is_in(rows["flight_id"].implode())).write_parquet(asked)
     command = ["predict", "--version", "lateness@1", "--input", str(asked), "--output", str(scored)]
     subprocess.run([sys.executable, "-m", "drivetrain", *command], check=True, stdout=subprocess.DEVNULL)
+    assert story.promoted_on is not None
     first = pl.read_parquet(scored).filter(pl.col("late").is_not_null())
     before, after = first.select(squared.mean()).item(), rows.select(squared.mean()).item()
     console.print(
-        f"Since the first retrained model went live on {story.promoted_on:%d %B}, the Brier score is "
-        f"[bold]{after:.4f}[/]; "
+        f"Since the first retrained model took over on {story.promoted_on.day} {story.promoted_on:%B}, "
+        f"the Brier score is [bold]{after:.4f}[/]; "
         f"the model of January to March would have had [bold]{before:.4f}[/] on the same {rows.height:,} flights."
     )
 

@@ -47,26 +47,22 @@ class Replay:
         """Live through the days from `start` to `end`; `each_day` is called at each midnight and may take its time."""
         day = start
         while day < end:
-            asked = between(self._flights, ASKED_AT, day, DAY)
-            left = between(self._flights, LEFT_AT, day, DAY)
-            for hour in range(24):
-                self._hour(asked, left, day + hour * HOUR)
+            asked = by_hour(self._flights, ASKED_AT, day)
+            left = by_hour(self._flights, LEFT_AT, day)
+            for hour in (day + each * HOUR for each in range(24)):
+                if hour in asked:
+                    self._ask(asked[hour])
+                if hour in left:
+                    self._post("/feedback", left[hour].select(key="flight_id", label="late").to_dicts())
             day += DAY
             each_day(day)
 
-    def _hour(self, asked: pl.DataFrame, left: pl.DataFrame, hour: datetime) -> None:
-        asked = between(asked, ASKED_AT, hour, HOUR)
-        if asked.height:
-            rows = asked.drop(OUTCOMES).to_dicts()
-            answers = self._post("/predict", rows)["predictions"]
-            self.last_id = str(answers[-1]["id"])
-            for row, answer in zip(rows, answers, strict=True):
-                self.answered.append(
-                    Answered(row["flight_id"], row["scheduled"], answer["prediction"], answer["version"])
-                )
-        left = between(left, LEFT_AT, hour, HOUR)
-        if left.height:
-            self._post("/feedback", left.select(key="flight_id", label="late").to_dicts())
+    def _ask(self, flights: pl.DataFrame) -> None:
+        rows = flights.drop(OUTCOMES).to_dicts()
+        answers = self._post("/predict", rows)["predictions"]
+        self.last_id = str(answers[-1]["id"])
+        for row, answer in zip(rows, answers, strict=True):
+            self.answered.append(Answered(row["flight_id"], row["scheduled"], answer["prediction"], answer["version"]))
 
     def _post(self, path: str, rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         data = msgspec.json.encode(rows)
@@ -83,6 +79,8 @@ class Replay:
         return msgspec.json.decode(body, type=dict[str, Any])
 
 
-def between(flights: pl.DataFrame, moment: pl.Expr, start: datetime, length: timedelta) -> pl.DataFrame:
-    """Return the flights whose `moment` lies within a stretch of time."""
-    return flights.filter(moment.is_between(start, start + length, closed="left"))
+def by_hour(flights: pl.DataFrame, moment: pl.Expr, day: datetime) -> dict[datetime, pl.DataFrame]:
+    """Return the flights whose `moment` lies within a day, hour by hour."""
+    found = flights.filter(moment.is_between(day, day + DAY, closed="left")).with_columns(hour=moment.dt.truncate("1h"))
+    parts = found.partition_by("hour", as_dict=True, include_key=False)
+    return {hour: part for (hour,), part in parts.items()}

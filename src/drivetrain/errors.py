@@ -11,9 +11,11 @@
     ├── UsageError              a command or call asks for something that is not there
     │   ├── NotFound
     │   ├── MissingExtra
+    │   ├── BadArchive
     │   └── Refused
     ├── StoreError              what should be kept cannot be written or read
     │   ├── CorruptArtifact
+    │   ├── CorruptLedger
     │   ├── StoreUnavailable    trying again may help
     │   ├── NoCodec
     │   ├── Unkeepable
@@ -187,6 +189,17 @@ class MissingExtra(UsageError):
         self.facts = {"library": library, "extra": extra, "purpose": purpose}
 
 
+class BadArchive(UsageError):
+    """An archive is not whole, not ours, or does not fit what is here; nothing of it was taken."""
+
+    def __init__(self, *, path: str, found: str, right: str = "") -> None:
+        super().__init__(
+            f"the archive {path} cannot be imported: {found}", remedy=right or "export it again, or copy it again"
+        )
+        self.path, self.found, self.right = path, found, right
+        self.facts = {"path": path, "found": found, "right": right}
+
+
 class Refused(UsageError):
     """Something is not done because it would not be safe."""
 
@@ -201,10 +214,23 @@ class CorruptArtifact(StoreError):
     def __init__(self, *, digest: str, found: str, path: str) -> None:
         super().__init__(
             f"artifact {digest[:19]}… is damaged: its bytes have the digest {found[:19]}… ({path})",
-            remedy="delete that file and run again: the step that made it runs anew",
+            remedy="`drivetrain store fsck` says what needs it; with --repair it is set aside, and its step runs anew",
         )
         self.digest, self.found, self.path = digest, found, path
         self.facts = {"digest": digest, "found": found, "path": path}
+
+
+class CorruptLedger(StoreError):
+    """A row of the ledger is not what was written: the disk has changed it, or somebody by hand."""
+
+    def __init__(self, *, table: str, key: Sequence[str], path: str) -> None:
+        super().__init__(
+            f"row {', '.join(key)} of the table {table} is damaged: its values do not have its checksum ({path})",
+            remedy="`drivetrain store import BACKUP` puts it back; `drivetrain store fsck` says what needs it, and "
+            "with --repair sets it aside",
+        )
+        self.table, self.key, self.path = table, tuple(key), path
+        self.facts = {"table": table, "key": self.key, "path": path}
 
 
 class StoreUnavailable(StoreError):

@@ -307,6 +307,26 @@ def test_an_older_table_grows_the_columns_that_it_lacks_whether_read_or_written_
     assert [lap.number for lap in older.find(Lap)] == [1, 2, 3]
 
 
+def test_a_reader_goes_on_while_another_version_grows_the_table(opener: Opener) -> None:
+    reader = opener()
+    reader.write(Lap(car="a", number=1, seconds=1.0))
+    assert len(reader.find(Lap)) == 1
+
+    opener().write(LapGrown(car="a", number=2, seconds=2.0, driver="Ada"))
+
+    assert [lap.number for lap in reader.find(Lap)] == [1, 2]
+
+
+def test_a_record_is_deleted_by_its_key(ledger: Ledger, opener: Opener) -> None:
+    ledger.delete(Trip, "a")
+    ledger.write(Lap(car="a", number=1, seconds=1.0), Lap(car="a", number=2, seconds=2.0))
+
+    ledger.delete(Lap, "a", 1)
+    ledger.delete(Lap, "b", 2)
+
+    assert [lap.number for lap in opener().find(Lap)] == [2]
+
+
 def test_threads_share_a_ledger(ledger: Ledger) -> None:
     def drive(car: str) -> None:
         for number in range(25):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.strategies import integers
 from tests.serving.world import MODEL, ROW, SERVICE, logged, register, signature
 
@@ -129,6 +129,7 @@ def test_a_broken_last_line_is_passed_over(store: Store) -> None:
     assert seal(store, SERVICE) == 2
 
 
+@settings(deadline=None)
 @given(cuts=integers(0, 2**12 - 1))
 def test_a_cursor_gives_each_row_once_however_reading_and_sealing_interleave(
     tmp_path_factory: pytest.TempPathFactory, cuts: int
@@ -226,6 +227,21 @@ def test_a_prediction_is_found_by_its_id_before_and_after_sealing(store: Store) 
     for unknown in (NAMES.take(1)[0], "pred-1", "nonsense", ""):
         with pytest.raises(NotFound):
             find_prediction(store, unknown)
+
+
+@pytest.mark.parametrize("key", [1_204, "AA 12", 'a "quoted" one'])
+def test_a_prediction_has_the_latest_label_for_its_id_or_its_key(store: Store, key: int | str) -> None:
+    register(store, 1)
+    data, ids = line(2, keys=[str(key), "another"])
+    written(store, data)
+    labels = [Label(1, 0, key=key), Label(2, 1, key=key), Label(3, 0, key="another"), Label(2, 0, key="1")]
+    journal = written(store, b"".join(msgspec.json.encode(label) + b"\n" for label in labels), kind="feedback")
+
+    before = find_prediction(store, ids[0]).label
+    journal.close()
+    seal(store, SERVICE)
+
+    assert (before, find_prediction(store, ids[0]).label) == (1, 1)
 
 
 def test_a_part_of_a_dead_process_is_sealed(store: Store) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.ui import seed
 from tests.ui.conftest import Visitor
 
 from drivetrain.data.schema import Column
-from drivetrain.monitoring.window import Window
+from drivetrain.monitoring.window import Signal, Window
 from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.security.event import record_event
 from drivetrain.store.record import now
@@ -236,3 +237,51 @@ def test_an_error_of_ours_is_told_without_its_insides(
     assert page.status_code == 500
     assert "Something broke here" in page.text
     assert "ZeroDivision" not in page.text
+
+
+def test_the_window_charts_lead_with_what_the_gate_asks_for_and_stand_at_the_windows_ends(
+    visitor: Visitor, told: Store
+) -> None:
+    last = max(window.ends_at for window in told.ledger.find(Window))
+
+    charts = visitor.ask("/api/live").json()["charts"]
+
+    assert next(name for name in charts if name.startswith("quality-")) == "quality-auc"
+    assert charts["drift"]["x"][-1] == last.timestamp()
+
+
+def test_a_silence_of_the_service_breaks_the_line(empty: Store, system: System) -> None:
+    began = now() - timedelta(minutes=9)
+    for seconds in (0, 5, 300, 305):
+        empty.ledger.write(
+            Signal(service="service", at=began + timedelta(seconds=seconds), seconds=5.0, requests=10 if seconds else 0,
+                   rows=10, errors=0, latency_p50_ms=3, latency_p99_ms=9, busy_share=0.1, workers=1)
+        )  # fmt: skip
+
+    charts = Visitor(empty, system, {}).ask("/api/charts/service").json()["charts"]
+
+    assert charts["traffic"]["lines"][0]["values"] == [0, 2, None, 2, 2]
+    assert charts["latency"]["lines"][0]["values"] == [None, 9, None, 9, 9]
+
+
+def test_only_what_a_trigger_started_is_a_retraining(visitor: Visitor, told: Store) -> None:
+    stations = {each["name"]: each for each in visitor.ask("/api/overview").json()["stages"]}
+    last = told.ledger.find(Run, {"reason !=": "by hand"}, order="-started_at", limit=1)[0]
+
+    assert last.reason != seed.TRIGGERED
+    assert stations["Retrain"]["detail"] == seed.TRIGGERED
+
+
+def test_words_between_backticks_are_code_and_nothing_else_is_markup(empty: Store, system: System) -> None:
+    record_event(empty.ledger, "canary.rolled_back", subject="x", message="name it under `later` <b>now</b>")
+
+    page = Visitor(empty, system, {}).ask("/").text
+
+    assert "name it under <code>later</code> &lt;b&gt;now&lt;/b&gt;" in page
+
+
+def test_what_a_dataset_declares_is_listed_in_words(visitor: Visitor) -> None:
+    declared = visitor.ask("/api/parts/flights").json()["declared"]
+
+    assert all(isinstance(each, str) for each in declared["checks"])
+    assert not any(name.startswith("file ") for name in declared)

@@ -43,7 +43,16 @@ store.close()
 serve_console(Project(root=root, values={}), seed.system(), port=int(sys.argv[2]))
 """
 PAGES = (
-    *("/", "/system", "/parts/flights", "/parts/watch", "/runs", "/runs/run-0f3k9v2m00001", "/runs/run-0f3k9v2m00002"),
+    *(
+        "/",
+        "/system",
+        "/parts/flights",
+        "/parts/watch",
+        "/parts/retrain",
+        "/runs",
+        "/runs/run-0f3k9v2m00001",
+        "/runs/run-0f3k9v2m00002",
+    ),
     *("/models", "/versions/lateness@4", "/live", "/events?topic=watching", "/predictions"),
 )
 

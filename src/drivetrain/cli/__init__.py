@@ -28,6 +28,7 @@ COMMANDS = {
     "monitor": Command("watch a service and act on what is seen", "operate"),
     "ui": Command("open the console", "operate"),
     "up": Command("serve, watch and show, all at once", "operate"),
+    "store": Command("check the store, free space, keep, delete and move runs, make backups", "operate"),
     "doctor": Command("check the machine, the project and the store", "operate"),
 }
 

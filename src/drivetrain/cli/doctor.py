@@ -14,6 +14,8 @@ from drivetrain.cli.screen import counted
 from drivetrain.errors import DrivetrainError
 from drivetrain.pipeline.run import Run
 from drivetrain.security.event import Event, broken_link
+from drivetrain.store.garbage import find_garbage
+from drivetrain.store.size import size_of, spoken
 from drivetrain.store.store import Store
 from drivetrain.system.load import load_system
 from drivetrain.system.settings import SETTINGS, find_project
@@ -95,12 +97,20 @@ def _store(project: Project) -> list[Finding]:
         store = Store.open(project.store_path)
         runs = len(store.ledger.find(Run))
         broken = broken_link(store.ledger.find(Event, order="number"))
+        size = size_of(store)
+        garbage_bytes = sum(each.size_bytes for each in find_garbage(store))
         store.close()
     except DrivetrainError as error:
         return [Finding(what="store", state="bad", found=_in_one_line(error))]
     free = shutil.disk_usage(project.store_path).free
     return [
         Finding(what="store", state="ok", found=f"{project.store_path}: {counted(runs, 'run')}"),
+        Finding(
+            what="size",
+            state="ok",
+            found=f"{size.artifacts:,} artifacts, {spoken(size.artifacts_bytes)}; ledger, {spoken(size.ledger_bytes)}; "
+            f"`drivetrain store gc` would free {spoken(garbage_bytes)}",
+        ),
         Finding(
             what="disk",
             state="ok" if free > ENOUGH_BYTES else "bad",

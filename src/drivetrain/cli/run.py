@@ -109,7 +109,7 @@ def show(result: Any, screen: Screen) -> None:
         for output in step.outputs.values():
             figures = output.detail.get("metrics")
             if figures:
-                shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if value is not None)
+                shown = ", ".join(f"{name} {_figure(value)}" for name, value in figures.items() if value is not None)
                 screen.line(f"  {step.step}: {shown}")
             if "outcome" in output.detail:
                 screen.line(f"  {step.step}: {output.detail['version']} {_OUTCOMES[output.detail['outcome']]}")
@@ -138,6 +138,15 @@ _OUTCOMES = {
     "refused": "did not pass",
     "unchanged": "is the champion already",
 }
+
+
+def _figure(value: float) -> str:
+    """Return a figure in four digits, and a count of rows in all of its own.
+
+    >>> _figure(0.727104), _figure(19_337.0)
+    ('0.7271', '19,337')
+    """
+    return f"{value:,.0f}" if float(value).is_integer() and value >= 1000 else f"{value:.4g}"
 
 
 def _line(step: StepRun) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from drivetrain.errors import DrivetrainError
@@ -113,6 +113,19 @@ class Screen:
             return
         with self.console.status(text, spinner="dots") as status:
             yield status
+
+    @contextmanager
+    def bar(self, text: str) -> Iterator[Callable[[int, int], None]]:
+        """Show a bar on a terminal while the block runs; what it gives is told the bytes done, and all of them."""
+        if not self.is_terminal:
+            yield lambda done, total: None
+            return
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn(text), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task(text)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _print(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,6 +33,7 @@ class Attempts:
     ) -> None:
         self._system, self._store, self.root, self._held, self._handover = system, store, root, held, handover
         self._logs = logs_of(store.root, run)
+        self._lock = Lock()
         self._workers: Workers | None = None
 
     def perform(
@@ -93,15 +95,16 @@ class Attempts:
             self._workers.close()
         self._handover.clear()
 
-    def prepare(self) -> None:
-        """Get ready for steps that run in processes of their own."""
-        from drivetrain.pipeline.workers import Workers  # subprocess and multiprocessing cost 10 ms
-
-        self._workers = Workers(system=self._system, store=self._store, root=self.root, handover=self._handover.folder)
-
     def _isolated(self) -> Workers:
-        assert self._workers is not None, "prepared, since the plan has an isolated step"
-        return self._workers
+        """Return the processes of this run, of which there are none before the first step that needs one."""
+        with self._lock:
+            if self._workers is None:
+                from drivetrain.pipeline.workers import Workers  # subprocess and multiprocessing cost 10 ms
+
+                self._workers = Workers(
+                    system=self._system, store=self._store, root=self.root, handover=self._handover.folder
+                )
+            return self._workers
 
     def _write(self, points: list[Metric]) -> None:
         self._store.ledger.write(*points)

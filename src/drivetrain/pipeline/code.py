@@ -72,7 +72,7 @@ class CodeReader:
                     code.ingredients[f"code.{label}"] = digest
                     code.sources[digest] = self._source(value.__code__)
                     defaults = value.__defaults__ or () if user else ()
-                    stack.extend((default, f"{label} default", value) for default in defaults)
+                    stack.extend((default, f"{value.__qualname__} default", value) for default in defaults)
                     stack.extend((found, used, value) for used, found in self._used(value, code))
                 elif getattr(value, "__wrapped__", None) is not None:
                     stack.append((vars(value)["__wrapped__"], name, user))

@@ -104,11 +104,12 @@ class Execution:
             StepFailed: a step raised; what finished before it is kept, and the next run goes on from there.
             StoreError: something could not be kept.
         """
-        planned = [self.system.parts[name] for name in self.plan.steps]
-        for part in planned:
-            self.budget.check(part)
-        if any(part.conduct.is_isolated for part in planned):
-            self._attempts.prepare()
+        for name in self.plan.steps:
+            self.budget.check(self.system.parts[name])
+        with self.store.sharing():
+            return self._execute()
+
+    def _execute(self) -> Run:
         mark_interrupted(self.store.ledger)
         origin, heart = OriginReader(self.root), Heart(self.store.ledger, self.run.id)
         self.store.ledger.write(self.run, heart.runner())
@@ -375,7 +376,7 @@ class Execution:
         giver = next((self._schedule.nodes[name] for name in self.plan.steps if self._gave(name, error.digest)), None)
         if giver is None or giver.reason:
             return False
-        self.store.artifacts.set_aside(error.digest)
+        self.store.set_aside(error.digest)
         giver.reason = "its output was damaged"
         for name in giver.part.outputs():
             self._held.pop(name, None)

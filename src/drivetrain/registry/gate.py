@@ -154,7 +154,7 @@ class Gate(Part, frozen=True, eq=False):
                 candidate.model,
                 CHAMPION,
                 candidate.id,
-                reason=f"it passed the gate {self.name}",
+                reason="it passed its gate",
                 actor=self.name,
             )
         elif outcome == "canary":

@@ -51,7 +51,8 @@ def lineage_of(store: Store, chosen: Version, prediction: Any = None) -> Lineage
     producer = {output: step.step for step in steps.values() for output in step.outputs}
     wanted, stack = {chosen.model}, [chosen.model]
     while stack:
-        for need in steps[stack.pop()].ingredients:
+        step = steps.get(stack.pop())  # absent where its row was damaged and set aside
+        for need in step.ingredients if step else ():
             family, _, word = need.partition(".")
             name = producer.get(word, "")
             if family == "input" and name and name not in wanted:

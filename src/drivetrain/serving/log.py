@@ -15,7 +15,7 @@ from drivetrain.store.artifact import Artifact
 from drivetrain.store.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from drivetrain.store.store import Store
@@ -153,15 +153,11 @@ def find_prediction(store: Store, prediction_id: str, service: str = "") -> Pred
     needle = f'"{prediction_id}"'.encode()
     for name in services:
         for source, data in _open_parts(store, name, "predictions", opened_before=given_at).items():
-            place = data.find(needle)
-            while place >= 0:
-                start = data.rfind(b"\n", 0, place) + 1
-                end = data.find(b"\n", place)
-                for table in tables_of(store, source, data[start : end + 1]).values():
+            for line in _lines_with(data, needle):
+                for table in tables_of(store, source, line).values():
                     found = table.filter(pl.col("id") == prediction_id)
                     if len(found):
                         return _prediction(store, name, found)
-                place = data.find(needle, place + 1)
     where = {"first_id <=": prediction_id, "last_id >=": prediction_id, "kind": "predictions"}
     for segment in store.ledger.find(Segment, where):
         rows = pl.scan_parquet(store.artifacts.path(segment.artifact.digest))
@@ -173,7 +169,7 @@ def find_prediction(store: Store, prediction_id: str, service: str = "") -> Pred
 
 def _prediction(store: Store, service: str, found: pl.DataFrame) -> Prediction:
     row = found.row(0, named=True)
-    labels = join_labels(found, read_feedback(store, service))
+    labels = join_labels(found, _feedback_on(store, service, row["id"], row["key"]))
     return Prediction(
         service=service,
         label=labels["label"][0] if len(labels) else None,
@@ -182,6 +178,36 @@ def _prediction(store: Store, service: str, found: pl.DataFrame) -> Prediction:
         request=row["request"],
         features=row["features"] or {},
     )
+
+
+def _feedback_on(store: Store, service: str, prediction_id: str, key: str | None) -> pl.DataFrame:
+    """Return the labels of one prediction, without reading the lines of all others."""
+    wanted = (pl.col("id") == prediction_id) | (pl.lit(False) if key is None else pl.col("key") == key)
+    # A key that is a number is written without quotes.
+    needles = [msgspec.json.encode(text)[1:-1] for text in (prediction_id, key) if text]
+    parts = _open_parts(store, service, "feedback")
+    segments = store.ledger.find(Segment, {"service": service, "kind": "feedback"}, order="number")
+    frames = [
+        pl.DataFrame(schema=FEEDBACK),
+        *(
+            pl.scan_parquet(store.artifacts.path(segment.artifact.digest)).filter(wanted).collect()
+            for segment in segments
+            if segment.source not in parts  # sealed in this very moment, and read already
+        ),
+    ]
+    for name, data in parts.items():
+        lines = b"".join(line for needle in needles for line in _lines_with(data, needle))
+        frames.append(labels_of(name, lines).filter(wanted))
+    return pl.concat(frames).drop("source", "offset").sort("at", maintain_order=True)
+
+
+def _lines_with(data: bytes, needle: bytes) -> Iterator[bytes]:
+    """Give each whole line in which some bytes stand."""
+    place = data.find(needle)
+    while place >= 0:
+        end = data.find(b"\n", place) + 1
+        yield data[data.rfind(b"\n", 0, place) + 1 : end]
+        place = data.find(needle, end)
 
 
 def part_paths(folder: Path, kind: str) -> list[Path]:

@@ -37,7 +37,8 @@ def seal(store: Store, service: str) -> int:
                 continue
             try:
                 if not store.ledger.find(Segment, {"service": service, "source": path.name}, limit=1):
-                    rows += _seal_part(store, service, kind, path)
+                    with store.sharing():
+                        rows += _seal_part(store, service, kind, path)
                 path.unlink(missing_ok=True)
             finally:
                 os.close(handle)

@@ -48,8 +48,8 @@ class FileArtifacts:
             self._scratch.mkdir(parents=True, exist_ok=True)
             (root / "sha256").mkdir(exist_ok=True)
             if fresh:
-                _sync_folder(root)
-                _sync_folder(root.parent)
+                sync_folder(root)
+                sync_folder(root.parent)
             self._sweep()
         except OSError as error:
             raise StoreUnavailable(f"the folder {root} cannot be used: {error.strerror}") from error
@@ -73,7 +73,7 @@ class FileArtifacts:
 
     def adopt(self, path: Path) -> Digest:
         try:
-            digest = _digest_of_file(path)
+            digest = digest_of_file(path)
             if self._is_safe(digest):
                 path.unlink()
             else:
@@ -81,7 +81,7 @@ class FileArtifacts:
                     os.fchmod(file.fileno(), 0o444)
                     os.fsync(file.fileno())
                 self._name(path, digest)
-                self._verified[digest] = _state(self._place(digest))
+                self._verified[digest] = _state(self.place(digest))
         except OSError as error:
             if path.parent == self._scratch:  # a file from elsewhere is its owner's
                 self.discard(path)
@@ -89,7 +89,7 @@ class FileArtifacts:
         return digest
 
     def get(self, digest: Digest) -> bytes:
-        path = self._place(digest)
+        path = self.place(digest)
         with self._translated(digest, path):
             data = path.read_bytes()
         found = digest_of(data)
@@ -98,18 +98,18 @@ class FileArtifacts:
         return data
 
     def path(self, digest: Digest) -> Path:
-        path = self._place(digest)
+        path = self.place(digest)
         with self._translated(digest, path):
             state = _state(path)
             if self._verified.get(digest) != state:
-                found = _digest_of_file(path)
+                found = digest_of_file(path)
                 if found != digest:
                     raise CorruptArtifact(digest=digest, found=found, path=str(path))
                 self._verified[digest] = state
         return path
 
     def has(self, digest: Digest) -> bool:
-        return self._place(digest).exists()
+        return self.place(digest).exists()
 
     def scratch_path(self) -> Path:
         """Return the path of a new file in the same file system, for `adopt`."""
@@ -118,16 +118,6 @@ class FileArtifacts:
     def __iter__(self) -> Iterator[Digest]:
         for path in sorted((self.root / "sha256").glob("??/*")):
             yield f"sha256:{path.parent.name}{path.name}"
-
-    def set_aside(self, digest: Digest) -> None:
-        """Move a damaged artifact out of the way, into the folder `damaged`, so that it can be made again."""
-        damaged = self.root / "damaged"
-        damaged.mkdir(exist_ok=True)
-        try:
-            self._place(digest).rename(damaged / digest.replace(":", "-"))
-        except FileNotFoundError:
-            pass  # it is gone already
-        self._verified.pop(digest, None)
 
     def discard(self, scratch: Path) -> None:
         """Remove a scratch file where that can be done; a leftover is swept away later."""
@@ -145,7 +135,8 @@ class FileArtifacts:
             except FileNotFoundError:
                 pass  # another process was faster
 
-    def _place(self, digest: Digest) -> Path:
+    def place(self, digest: Digest) -> Path:
+        """Return where the artifact lies, or would lie, unverified."""
         # Digests come from requests too: anything else could name a file outside.
         if not _DIGEST.fullmatch(digest):
             raise NotFound(kind="artifact", name=digest, remedy="a digest is `sha256:` and 64 hexadecimal digits")
@@ -153,7 +144,7 @@ class FileArtifacts:
 
     def _is_safe(self, digest: Digest) -> bool:
         """Return whether the artifact is there already, and make sure that its name is on the disk."""
-        place = self._place(digest)
+        place = self.place(digest)
         if not place.exists():
             return False
         # Another process may have named it a moment ago, and not synced the folder yet.
@@ -161,15 +152,15 @@ class FileArtifacts:
         return True
 
     def _name(self, scratch: Path, digest: Digest) -> None:
-        place = self._place(digest)
+        place = self.place(digest)
         place.parent.mkdir(parents=True, exist_ok=True)
         os.rename(scratch, place)
         self._sync(place.parent)
 
     def _sync(self, folder: Path) -> None:
-        _sync_folder(folder)
+        sync_folder(folder)
         if folder not in self._synced:
-            _sync_folder(folder.parent)
+            sync_folder(folder.parent)
             self._synced.add(folder)
 
     @contextmanager
@@ -189,7 +180,8 @@ class FileArtifacts:
         )
 
 
-def _digest_of_file(path: Path) -> Digest:
+def digest_of_file(path: Path) -> Digest:
+    """Return the digest of a file's bytes, without holding them all."""
     state = sha256()
     with open(path, "rb", buffering=0) as file:
         while chunk := file.read(CHUNK_BYTES):
@@ -203,7 +195,8 @@ def _state(path: Path) -> tuple[int, int, int]:
     return state.st_ino, state.st_size, state.st_mtime_ns
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Return once the names in a folder are on the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -27,11 +27,15 @@ class Ledger(Protocol):
     def find(
         self, kind: type[R], where: Mapping[str, Any] | None = None, *, order: str = "", limit: int | None = None
     ) -> list[R]:
-        """Return the records for which all of `where` holds.
+        """Return the records for which all of `where` holds; a record that is damaged raises CorruptLedger.
 
         A key of `where` is a field, or a field and an operator: `{"model": "lateness", "at <=": moment}`.
         `order` is a field, with a leading minus for the largest first; by default the order of writing.
         """
+        ...
+
+    def delete(self, kind: type[Record], *key: Any) -> None:
+        """Take out the record with that key, where there is one."""
         ...
 
     def transaction(self) -> AbstractContextManager[None]:

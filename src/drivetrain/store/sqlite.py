@@ -6,17 +6,14 @@ import re
 import sqlite3
 import threading
 import time
-import types
 import weakref
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
-
-import msgspec
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from drivetrain.errors import StoreUnavailable
-from drivetrain.store import exact
-from drivetrain.store.record import Record, utc
+from drivetrain.store.record import Record
+from drivetrain.store.table import Table, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,52 +25,6 @@ R = TypeVar("R", bound=Record)
 BUSY_S = 60.0
 _CONDITION = re.compile(r"^(\w+)(?: (=|!=|<|<=|>|>=))?$")
 _OPERATORS = {None: "IS", "=": "IS", "!=": "IS NOT"}
-_COLUMN_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL", bool: "INTEGER", datetime: "TEXT"}
-
-
-class _Table:
-    """How one kind of record lies in the database; derived from its class, never written by hand."""
-
-    def __init__(self, kind: type[Record]) -> None:
-        self.kind, self.name, self.key = kind, kind.TABLE, kind.KEY
-        self.is_indexed = False
-        self.plain: dict[str, type] = {}
-        columns = []
-        hints = get_type_hints(kind)
-        self.fields = [field.name for field in msgspec.structs.fields(kind)]
-        for field in self.fields:
-            plain = _plain_type(hints[field])
-            if plain is not None:
-                self.plain[field] = plain
-            columns.append(f'"{field}" {_COLUMN_TYPES[plain] if plain else "JSON"}')
-        self.columns = columns
-        names = ", ".join(f'"{field}"' for field in self.fields)
-        # Names come from our own classes; values are always bound.
-        places = ", ".join("?" * len(self.fields))
-        self.insert = f'INSERT OR REPLACE INTO "{self.name}" ({names}) VALUES ({places})'  # noqa: S608
-        self.select = f'SELECT {names} FROM "{self.name}"'  # noqa: S608
-        self.is_simple = [field in self.plain and self.plain[field] is not datetime for field in self.fields]
-
-    def row(self, record: Record) -> list[Any]:
-        values: list[Any] = []
-        for field, simple in zip(self.fields, self.is_simple, strict=True):
-            value = getattr(record, field)
-            if simple or value is None:
-                # SQLite takes NaN for NULL; as text it comes back.
-                values.append("NaN" if value != value else value)
-            elif field in self.plain:
-                values.append(as_text(value))
-            else:
-                values.append(exact.encode_in_order(value).decode())
-        return values
-
-    def record(self, row: tuple[Any, ...]) -> Any:
-        body = {}
-        for field, value in zip(self.fields, row, strict=True):
-            if value is None:
-                continue
-            body[field] = value if field in self.plain else exact.decode(value)
-        return msgspec.convert(body, self.kind, strict=False, str_keys=True)
 
 
 class SQLiteLedger:
@@ -87,7 +38,7 @@ class SQLiteLedger:
         self.path = path
         self._lock = threading.RLock()
         self._depth = 0
-        self._tables: dict[type[Record], _Table] = {}
+        self._tables: dict[type[Record], Table] = {}
         self._own_commits = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +47,7 @@ class SQLiteLedger:
             weakref.finalize(self, self._db.close)
             self._enter_wal()
             self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA cell_size_check = ON")
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(
                 f"the ledger {path} cannot be opened: {error}",
@@ -130,16 +82,30 @@ class SQLiteLedger:
                 operator = _OPERATORS.get(match[2], match[2])
                 conditions.append(f'"{match[1]}" {operator} ?')
                 values.append(as_text(value) if isinstance(value, datetime) else value)
-            sql = table.select + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
+            sql = f" WHERE {' AND '.join(conditions)}" if conditions else ""
             field, direction = order.removeprefix("-"), "DESC" if order.startswith("-") else "ASC"
             if field and field not in table.fields:
                 raise ValueError(f"{field!r} is not a field of {table.name}")
             sql += f' ORDER BY "{field}" {direction}, rowid {direction}' if field else f" ORDER BY rowid {direction}"
             if limit is not None:
                 sql += f" LIMIT {int(limit)}"
-            with self._translated():
-                rows = self._db.execute(sql, values).fetchall()
+            rows = self.query(table.select + sql, *values)
+            if table.damaged(rows):
+                # Another process may have added a column since; it counts in the sums of newer rows.
+                del self._tables[kind]
+                table = self._table(kind, create=False)
+                assert table is not None
+                rows = self.query(table.select + sql, *values)
+                damaged = table.damaged(rows)
+                if damaged is not None:
+                    raise table.corrupt(damaged, str(self.path))
         return [table.record(row) for row in rows]
+
+    def delete(self, kind: type[Record], *key: Any) -> None:
+        with self.transaction(), self._translated():
+            table = self._table(kind, create=False)
+            if table is not None:
+                self._db.execute(table.delete, key)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -176,14 +142,14 @@ class SQLiteLedger:
         with self._lock:
             self._db.close()
 
-    def _table(self, kind: type[Record], *, create: bool) -> _Table | None:
+    def _table(self, kind: type[Record], *, create: bool) -> Table | None:
         table = self._tables.get(kind)
         if table is not None and (table.is_indexed or not create):
             return table
-        table = _Table(kind)
         with self._translated():
-            known = {row[1] for row in self._db.execute(f'PRAGMA table_info("{table.name}")')}
-            missing = [column for field, column in zip(table.fields, table.columns, strict=True) if field not in known]
+            known = {row[1] for row in self._db.execute(f'PRAGMA table_info("{kind.TABLE}")')}
+            table = Table(kind, known)
+            missing = [column for field, column in table.columns.items() if field not in known]
             if missing and not create:
                 if not known:
                     return None
@@ -191,7 +157,7 @@ class SQLiteLedger:
                     return self._table(kind, create=True)
             if not known:
                 key = ", ".join(f'"{field}"' for field in table.key)
-                columns = ", ".join(table.columns)
+                columns = ", ".join(table.columns.values())
                 self._db.execute(f'CREATE TABLE IF NOT EXISTS "{table.name}" ({columns}, PRIMARY KEY ({key}))')
             else:
                 for column in missing:
@@ -217,6 +183,21 @@ class SQLiteLedger:
                     raise
                 time.sleep(0.01)
 
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return what a statement of SQL gives; text that a disk has made unreadable comes with surrogates."""
+        with self._lock, self._translated():
+            try:
+                return self._db.execute(sql, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if "decode" not in str(error):
+                    raise
+            # So its row can be named.
+            self._db.text_factory = lambda data: data.decode(errors="surrogateescape")
+            try:
+                return self._db.execute(sql, values).fetchall()
+            finally:
+                self._db.text_factory = str
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -228,18 +209,3 @@ class SQLiteLedger:
                 f"the ledger {self.path} cannot be used: {error}",
                 remedy="free some space, or mend the file or its permissions; what was committed is kept",
             ) from error
-
-
-def as_text(moment: datetime) -> str:
-    """Return a moment as text in UTC, whose alphabetical order is the order in time."""
-    return utc(moment).isoformat(timespec="microseconds")
-
-
-def _plain_type(hint: Any) -> type | None:
-    """Return the column type of a field's annotation, or None when it is kept as JSON."""
-    if get_origin(hint) in (Union, types.UnionType):
-        options = [option for option in get_args(hint) if option is not types.NoneType]
-        hint = options[0] if len(options) == 1 else None
-    if get_origin(hint) is not None and all(isinstance(value, str) for value in get_args(hint)):
-        return str  # Literal["live", "shadow"]
-    return hint if hint in _COLUMN_TYPES else None

@@ -11,10 +11,11 @@ from drivetrain.store.artifact import Artifact
 from drivetrain.store.codecs.codec import codec_for, codec_named, fits, reader_of
 from drivetrain.store.collection import FORMAT, Collection, value_of
 from drivetrain.store.files import FileArtifacts
+from drivetrain.store.hold import alone, shared
 from drivetrain.store.sqlite import SQLiteLedger
 
 if TYPE_CHECKING:
-    from drivetrain.store.ledger import Ledger
+    from contextlib import AbstractContextManager
 
 LEDGER = "ledger.db"
 
@@ -29,8 +30,15 @@ class Store:
     {'auc': 0.7}
     """
 
-    def __init__(self, *, root: Path, artifacts: FileArtifacts, ledger: Ledger, allow_pickle: bool = False) -> None:
+    def __init__(
+        self, *, root: Path, artifacts: FileArtifacts, ledger: SQLiteLedger, allow_pickle: bool = False
+    ) -> None:
         self.root, self.artifacts, self.ledger, self.allow_pickle = root, artifacts, ledger, allow_pickle
+
+    @property
+    def quarantine(self) -> Path:
+        """The folder for what was found damaged."""
+        return self.root / "quarantine"
 
     @classmethod
     def open(cls, root: Path, *, allow_pickle: bool = False) -> Store:
@@ -127,6 +135,14 @@ class Store:
             return False
         return artifact.format != FORMAT or all(map(self.holds, self.collection(artifact).members.values()))
 
+    def set_aside(self, digest: str) -> None:
+        """Move a damaged artifact into the folder `quarantine`, where nothing reads it, so that it can be made again."""
+        self.quarantine.mkdir(exist_ok=True)
+        try:
+            self.artifacts.place(digest).rename(self.quarantine / digest[7:])
+        except FileNotFoundError:
+            pass  # it is gone already
+
     def keep_json(self, value: Any) -> str:
         """Keep a value as JSON and return its digest."""
         return self.artifacts.put(exact.encode(value))
@@ -134,6 +150,14 @@ class Store:
     def json(self, digest: str, form: Any = Any) -> Any:
         """Return what `keep_json` kept."""
         return exact.decode(self.artifacts.get(digest), form)
+
+    def sharing(self) -> AbstractContextManager[None]:
+        """Keep artifacts from being taken away, from before one is kept or found until its row is written."""
+        return shared(self.root)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the store alone, to take artifacts or runs away; see `hold`."""
+        return alone(self.root)
 
     def close(self) -> None:
         """Let go of the ledger; nothing is pending."""

@@ -37,9 +37,10 @@ def svg(system: System, states: Mapping[str, Mark] | None = None) -> str:
     """Return the graph as an SVG element; with states, its colours are those of the page's style sheet."""
     marks = states or {}
     layout = _laid_out(system)
-    across = _placed(layout, [NODE_WIDTH if name not in layout.bends else 24 for row in layout.rows for name in row])
+    wide = max([NODE_WIDTH, *(_room(name, part.ROLE) for name, part in system.parts.items())])
+    across = _placed(layout, [wide if name not in layout.bends else 24 for row in layout.rows for name in row])
     down = {name: MARGIN + index * (NODE_HEIGHT + GAP_Y) for index, row in enumerate(layout.rows) for name in row}
-    width = max((x + NODE_WIDTH / 2 for x in across.values()), default=NODE_WIDTH) + MARGIN
+    width = max((x + wide / 2 for x in across.values()), default=wide) + MARGIN
     height = len(layout.rows) * (NODE_HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN
     drawn = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" viewBox="0 0 {width:.0f} {height:.0f}" '
@@ -62,26 +63,34 @@ def svg(system: System, states: Mapping[str, Mark] | None = None) -> str:
         drawn.append(f'<path class="edge-tip" d="M{x - 3.5:.1f} {y - 6}L{x:.1f} {y - 0.5}L{x + 3.5:.1f} {y - 6}"/>')
     for name, part in system.parts.items():
         mark = marks.get(name, Mark())
-        left, top = across[name] - NODE_WIDTH / 2, down[name]
+        left, top = across[name] - wide / 2, down[name]
+        # Without a line below it, the name stands in the middle.
+        line = top + (19 if mark.caption else NODE_HEIGHT // 2)
         link = f' href="{escape(mark.link)}"' if mark.link else ""
         drawn.append(
             f'<a{link} class="node is-{escape(mark.state or "none")}" data-part="{escape(name)}">'
             f"<title>{escape(f'{name}, {part.ROLE}: {mark.state}')}</title>"
-            f'<rect x="{left:.1f}" y="{top}" width="{NODE_WIDTH}" height="{NODE_HEIGHT}" rx="9"/>'
-            f'<circle cx="{left + 17:.1f}" cy="{top + 19}" r="4"/>'
-            f'<text class="node-name" x="{left + 29:.1f}" y="{top + 23}">{escape(_short(name, 18))}</text>'
-            f'<text class="node-role" x="{left + NODE_WIDTH - 12:.1f}" y="{top + 23}">{escape(part.ROLE)}</text>'
+            f'<rect x="{left:.1f}" y="{top}" width="{wide}" height="{NODE_HEIGHT}" rx="9"/>'
+            f'<circle cx="{left + 17:.1f}" cy="{line}" r="4"/>'
+            f'<text class="node-name" x="{left + 29:.1f}" y="{line + 4}">{escape(_short(name, 18))}</text>'
+            f'<text class="node-role" x="{left + wide - 12:.1f}" y="{line + 4}">{escape(part.ROLE)}</text>'
             f'<text class="node-caption" x="{left + 29:.1f}" y="{top + 41}">{escape(_short(mark.caption, 27))}</text>'
             "</a>"
         )
     return "".join([*drawn, "</svg>"])
 
 
+def _room(name: str, role: str) -> int:
+    """Return how wide a node must be for its name and role, in the widest of the usual typefaces."""
+    return 29 + round(8.7 * len(_short(name, 18))) + 12 + round(6.7 * len(role)) + 12
+
+
 def html(system: System) -> str:
     """Return a page that holds nothing but the graph."""
     name = escape(system.name)
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title><body>{svg(system)}</body></html>\n'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
+        f'<title>{name}</title><body style="margin:24px">{svg(system)}</body></html>\n'
     )
 
 
@@ -90,6 +99,8 @@ _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#6b6d75}.node-name{font-weight:600;fill:#17181a}"
     ".node-role{text-anchor:end}.node rect{fill:#fff;stroke:#d3d2ce}.node circle{fill:#2f55d4}"
     ".edge,.edge-tip{fill:none;stroke:#9a9ba0;stroke-width:1.5}"
+    "svg{color-scheme:light dark}@media(prefers-color-scheme:dark){text{fill:#8b909a}.node-name{fill:#eceef0}"
+    ".node rect{fill:#15171a;stroke:#3a3e45}.node circle{fill:#86a2ff}}"
 )
 # The box-drawing character for the directions that meet in a cell: 1 up, 2 right, 4 down, 8 left.
 _LINES = " ╵╶└╷│┌├╴┘─┴┐┤┬┼"

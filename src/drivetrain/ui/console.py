@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from drivetrain.monitoring.window import Signal
+from drivetrain.pipeline.run import Run
 from drivetrain.registry.version import AliasChange, Version
+from drivetrain.security.event import Event
 from drivetrain.store.record import now
 from drivetrain.ui.words import utc
 
@@ -71,6 +73,16 @@ def recent_signals(console: Console, service: str, *, limit: int = 180) -> list[
 def is_live(signal: Signal | None) -> bool:
     """Return whether a service that gave this last signal is answering now."""
     return signal is not None and (now() - utc(signal.at)).total_seconds() < SILENT_S
+
+
+def last_triggered(console: Console) -> Run | None:
+    """Return the last run that a trigger started."""
+    ledger = console.store.ledger
+    for event in ledger.find(Event, {"kind": "run.triggered"}, order="-number", limit=1):
+        where = {"started_at >=": event.at, "reason": event.evidence.get("reason", "")}
+        for run in ledger.find(Run, where, order="started_at", limit=1):
+            return run
+    return None
 
 
 def about(console: Console) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,16 +14,17 @@ from drivetrain.monitoring.window import Alert, Signal, Window
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import Version
 from drivetrain.ui.charts import Chart, Flag, Line
-from drivetrain.ui.console import alias_changes, champion_of, is_live, model_of, recent_signals, service_names
+from drivetrain.ui.console import SILENT_S, champion_of, is_live, leading, model_of, recent_signals, service_names
 from drivetrain.ui.words import day, hour, utc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from drivetrain.registry.version import AliasChange
     from drivetrain.ui.console import Asked, Console
 
 MOST_WINDOWS = 400
+# A window with less than this share of the rows that windows usually have says too little to be drawn.
+THIN = 0.1
 # How many windows the heat map has room for, and how many features, the most drifted first.
 HEAT_COLUMNS, HEAT_ROWS = 40, 24
 
@@ -69,13 +71,12 @@ def live(console: Console, asked: Asked) -> Live:
     ledger = console.store.ledger
     signals = recent_signals(console, service)
     windows = _windows(console, service)
-    changes = alias_changes(console, model_of(console, service))
     monitors = {window.monitor for window in windows}
     alerts = [
         each for each in ledger.find(Alert, order="-raised_at", limit=60) if not monitors or each.monitor in monitors
     ]
     canaries = ledger.find(Rollout, {"service": service, "state": "canary"}, order="-started_at", limit=1)
-    main = _of_champions(windows, changes)
+    main = _of_champions(windows)
     return Live(
         service=service,
         services=service_names(console),
@@ -86,7 +87,7 @@ def live(console: Console, asked: Asked) -> Live:
         last_window=main[-1] if main else None,
         alerts=[alert for alert in alerts if alert.cleared_at is None],
         past_alerts=[alert for alert in alerts if alert.cleared_at is not None][:8],
-        charts=_signal_charts(signals) | _window_charts(windows, main, alerts),
+        charts=_signal_charts(signals) | _window_charts(console, windows, main, alerts),
         heat=_heat_map(main),
     )
 
@@ -114,50 +115,68 @@ def _windows(console: Console, service: str) -> list[Window]:
     return [window for window in found if window.rows][::-1]
 
 
-def _of_champions(windows: Sequence[Window], changes: Sequence[AliasChange]) -> list[Window]:
+def _of_champions(windows: Sequence[Window]) -> list[Window]:
     """Return one window for each stretch of time: that of the version which answered most of the requests."""
+    usual = median(window.rows for window in windows) if windows else 0
     most: dict[datetime, Window] = {}
     for window in windows:
+        if window.rows < THIN * usual:
+            continue
         if window.starts_at not in most or window.rows > most[window.starts_at].rows:
             most[window.starts_at] = window
     return list(most.values())
 
 
 def _signal_charts(signals: Sequence[Signal]) -> dict[str, Chart]:
-    x = [round(utc(signal.at).timestamp(), 1) for signal in signals]
-    spans = [signal.seconds or 1.0 for signal in signals]
+    moments = _with_silences(signals)
+    x = [round(moment, 1) for moment, _ in moments]
+
+    def line(label: str, tone: str, figure: Callable[[Signal], float | None]) -> Line:
+        return Line(label=label, tone=tone, values=[figure(signal) if signal else None for _, signal in moments])
 
     def chart(title: str, unit: str, *lines: Line) -> Chart:
         return Chart(title=title, unit=unit, x=x, lines=list(lines))
 
-    rates = [round(signal.requests / span, 2) for signal, span in zip(signals, spans, strict=True)]
-    errors = [round(signal.errors / span, 3) for signal, span in zip(signals, spans, strict=True)]
-    p50 = [round(signal.latency_p50_ms, 3) for signal in signals]
-    p99 = [round(signal.latency_p99_ms, 3) for signal in signals]
-    busy = [round(signal.busy_share * 100, 1) for signal in signals]
     return {
-        "traffic": chart("Traffic", "/s", Line(label="requests", tone="accent", values=list(rates))),
+        "traffic": chart(
+            "Traffic", "/s", line("requests", "accent", lambda each: round(each.requests / (each.seconds or 1), 2))
+        ),
         "latency": chart(
             "Latency", "ms",
-            Line(label="p99", tone="second", values=list(p99)), Line(label="p50", tone="accent", values=list(p50)),
+            line("p99", "second", lambda each: round(each.latency_p99_ms, 3) if each.requests else None),
+            line("p50", "accent", lambda each: round(each.latency_p50_ms, 3) if each.requests else None),
         ),
-        "errors": chart("Errors", "/s", Line(label="errors", tone="bad", values=list(errors))),
-        "busy": chart("Busy", "%", Line(label="workers busy", tone="third", values=list(busy))),
+        "errors": chart(
+            "Errors", "/s", line("errors", "bad", lambda each: round(each.errors / (each.seconds or 1), 3))
+        ),
+        "busy": chart("Busy", "%", line("workers busy", "third", lambda each: round(each.busy_share * 100, 1))),
     }  # fmt: skip
 
 
-def _window_charts(windows: Sequence[Window], main: Sequence[Window], alerts: Sequence[Alert]) -> dict[str, Chart]:
+def _with_silences(signals: Sequence[Signal]) -> list[tuple[float, Signal | None]]:
+    """Return each signal with its moment; where none came for long there is a moment without one, and no line."""
+    found: list[tuple[float, Signal | None]] = []
+    for signal in signals:
+        moment = utc(signal.at).timestamp()
+        if found and moment - found[-1][0] > SILENT_S:
+            found.append(((moment + found[-1][0]) / 2, None))
+        found.append((moment, signal))
+    return found
+
+
+def _window_charts(
+    console: Console, windows: Sequence[Window], main: Sequence[Window], alerts: Sequence[Alert]
+) -> dict[str, Chart]:
+    """Return the charts over windows; each window stands at its end, when its figures were known."""
     if not main:
         return {}
-    x = [utc(window.starts_at).timestamp() for window in main]
+    x = [utc(window.ends_at).timestamp() for window in main]
     flags = _version_flags(main) + [
         Flag(x=utc(alert.happened_at or alert.raised_at).timestamp(), label=alert.message, tone="warn")
         for alert in alerts
     ]
     # Without a time of the data, alerts stand on the clock, as the windows do; others lie outside and are left out.
-    flags = sorted(
-        (flag for flag in flags if x[0] <= flag.x <= utc(main[-1].ends_at).timestamp()), key=lambda flag: flag.x
-    )
+    flags = sorted((flag for flag in flags if x[0] <= flag.x <= x[-1]), key=lambda flag: flag.x)
     rates = Chart(
         title="Predicted and true rate", x=x, flags=flags, starts_at_zero=False,
         lines=[
@@ -166,7 +185,7 @@ def _window_charts(windows: Sequence[Window], main: Sequence[Window], alerts: Se
         ],
     )  # fmt: skip
     return {
-        **{f"quality-{name}": chart for name, chart in _quality_charts(windows, main, x, flags).items()},
+        **{f"quality-{name}": chart for name, chart in _quality_charts(console, windows, main, x, flags).items()},
         "rates": rates,
         "drift": _drift_chart(main, x, flags),
     }
@@ -174,19 +193,21 @@ def _window_charts(windows: Sequence[Window], main: Sequence[Window], alerts: Se
 
 def _version_flags(main: Sequence[Window]) -> list[Flag]:
     return [
-        Flag(x=utc(after.starts_at).timestamp(), label=f"{after.version} took over", tone="accent")
+        Flag(x=utc(after.ends_at).timestamp(), label=f"{after.version} answers most from here", tone="accent")
         for before, after in pairwise(main)
         if after.version != before.version
     ]
 
 
 def _quality_charts(
-    windows: Sequence[Window], main: Sequence[Window], x: list[float], flags: list[Flag]
+    console: Console, windows: Sequence[Window], main: Sequence[Window], x: list[float], flags: list[Flag]
 ) -> dict[str, Chart]:
     """Return a chart for each metric: the champions as one line, each challenger as a dashed one."""
-    names = list(dict.fromkeys(name for window in main for name in window.quality))[:4]
+    names = [name for name, _ in leading(console, {name: 0.0 for window in main for name in window.quality})][:4]
     places = {window.starts_at: index for index, window in enumerate(main)}
-    others = [window for window in windows if main[places[window.starts_at]] is not window]
+    others = [
+        window for window in windows if window.starts_at in places and main[places[window.starts_at]] is not window
+    ]
     found = {}
     for name in names:
         lines = [Line(label=name, tone="accent", values=[window.quality.get(name) for window in main])]
@@ -223,10 +244,10 @@ def _heat_map(main: Sequence[Window]) -> HeatMap | None:
     is_short = (shown[0].ends_at - shown[0].starts_at).total_seconds() < 86_400
     return HeatMap(
         features=features,
-        windows=[hour(window.starts_at) if is_short else day(utc(window.starts_at))[:-5] for window in shown],
+        windows=[hour(window.ends_at) if is_short else day(utc(window.ends_at))[:-5] for window in shown],
         values=[[window.drift.get(name) for window in shown] for name in features],
         flags=[
-            (index, f"{after.version} took over")
+            (index, f"{after.version} answers most from here")
             for index, (before, after) in enumerate(pairwise(shown), 1)
             if before.version != after.version
         ],

@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from drivetrain.monitoring.window import Alert, Signal, Window
-from drivetrain.pipeline.run import Run, StepRun
+from drivetrain.pipeline.run import StepRun
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import Decision, Version
 from drivetrain.ui import words
-from drivetrain.ui.console import about, champion_of, is_live, model_names, model_of, recent_signals, service_names
+from drivetrain.ui.console import (
+    about,
+    champion_of,
+    is_live,
+    last_triggered,
+    model_names,
+    model_of,
+    recent_signals,
+    service_names,
+)
 from drivetrain.ui.parts import latest_steps
 from drivetrain.ui.timeline import Timeline, timeline
 
@@ -98,7 +107,9 @@ def _data(console: Console, steps: Mapping[str, StepRun]) -> Stage:
     names = [part.name for part in console.system.of_role("dataset")]
     done = [steps[name] for name in names if name in steps]
     if not done:
-        hint = f"{len(names)} datasets declared" if names else "declare one with @dt.dataset"
+        hint = (
+            f"{len(names)} dataset{'s' if len(names) > 1 else ''} declared" if names else "declare one with @dt.dataset"
+        )
         return Stage(name="Data", state="none", headline="Not read yet", detail=hint, link="/system")
     failed = [step for step in done if step.state == "failed"]
     rows = sum(artifact.rows or 0 for step in done for artifact in step.outputs.values())
@@ -147,6 +158,9 @@ def _serve(console: Console, champion: Version | None, signal: Signal | None) ->
         headline, detail = ("Not serving", "silent since then") if signal else ("No signals yet", "drivetrain up")
         at = signal.at if signal else None
         return Stage(name="Serve", state="idle", headline=headline, detail=detail, at=at, link="/live")
+    if not signal.requests:
+        detail = f"{champion.id} is ready to answer"
+        return Stage(name="Serve", state="live", headline="No requests", detail=detail, at=signal.at, link="/live")
     return Stage(
         name="Serve",
         state="bad" if signal.errors else "live",
@@ -173,12 +187,11 @@ def _watch(console: Console, champion: Version | None, alerts: list[Alert]) -> S
 
 
 def _retrain(console: Console) -> Stage:
-    found = console.store.ledger.find(Run, {"reason !=": "by hand"}, order="-started_at", limit=1)
+    run = last_triggered(console)
     triggers = console.system.of_role("trigger")
-    if not found:
+    if run is None:
         headline = "Waiting" if triggers else "By hand only"
         return Stage(name="Retrain", state="idle" if triggers else "none", headline=headline, link="/runs")
-    run = found[0]
     state = {"running": "running", "failed": "failed"}.get(run.state, "good")
     return Stage(
         name="Retrain",

@@ -9,11 +9,11 @@ import msgspec
 
 from drivetrain.errors import NotFound
 from drivetrain.monitoring.window import Alert, Window
-from drivetrain.pipeline.run import Run, StepRun
+from drivetrain.pipeline.run import StepRun
 from drivetrain.store.artifact import Artifact
 from drivetrain.system.drawing import Mark
 from drivetrain.ui import words
-from drivetrain.ui.console import about, is_live, recent_signals
+from drivetrain.ui.console import about, is_live, last_triggered, recent_signals
 from drivetrain.ui.profile import ColumnView, columns_of
 from drivetrain.ui.source import source_of
 
@@ -133,7 +133,7 @@ def part(console: Console, asked: Asked) -> PartPage:
         line=found.place.line,
         source=source_of(found),
         settings=found.settings(),
-        declared=found.declared(),
+        declared=_declared(found),
         inputs={need: producers[need].name for need in console.system.needs[name].values()},
         outputs=list(found.outputs()),
         takers=list(dict.fromkeys(end for start, end in console.system.edges() if start == name)),
@@ -178,10 +178,23 @@ def _beside(console: Console, view: PartView) -> PartView:
             state, at = "warn" if alerts else "good", windows[0].at
             note = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''} open" if alerts else "all calm"
     elif view.role == "trigger":
-        runs = ledger.find(Run, {"reason !=": "by hand"}, order="-started_at", limit=1)
-        if runs:
-            state, note, at = "good", runs[0].reason, runs[0].started_at
+        run = last_triggered(console)
+        if run is not None:
+            state, note, at = "good", run.reason, run.started_at
     return msgspec.structs.replace(view, state=state, note=note, at=at)
+
+
+def _declared(part: Part) -> dict[str, Any]:
+    """Return what a part declares as people would list it."""
+    found: dict[str, Any] = {}
+    for name, value in part.declared().items():
+        if name.startswith("file "):
+            found.setdefault("reads", []).append(name.removeprefix("file "))
+        elif name == "checks":
+            found[name] = [f"{each['check']}{', only warns' if each['severity'] == 'warn' else ''}" for each in value]
+        else:
+            found[name] = value
+    return {name: value for name, value in found.items() if value not in ("", None, [])}
 
 
 def _about(part: Part) -> str:

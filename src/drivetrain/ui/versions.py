@@ -133,7 +133,7 @@ def _model(console: Console, name: str) -> ModelView:
         champion=known.get(champion) or (ledger.get(Version, champion) if champion else None),
         challenger=known.get(running),
         metrics=[metric for metric, _ in leading(console, {name: 0.0 for each in versions for name in each.metrics})][
-            :6
+            :4
         ],
         versions=[
             VersionView(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
@@ -191,7 +192,47 @@ def world(moment: datetime | None) -> Markup:
     )
 
 
+def ticked(text: str) -> Markup:
+    """Return a sentence in which what stands between backticks is code.
+
+    >>> ticked("name it under `later` <here>")
+    Markup('name it under <code>later</code> &lt;here&gt;')
+    """
+    pieces = re.split(r"`([^`]+)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if place % 2 else piece for place, piece in enumerate(pieces)
+    )
+
+
+def plain_type(dtype: str) -> str:
+    """Return a column's type without what is as it usually is.
+
+    >>> plain_type("Datetime(time_unit='us', time_zone=None)"), plain_type("Datetime(time_unit='us', time_zone='UTC')")
+    ('Datetime', 'Datetime (UTC)')
+    """
+    name, _, rest = dtype.partition("(")
+    zone = re.search(r"time_zone='([^']+)'", rest)
+    return dtype if not rest or name != "Datetime" else f"{name} ({zone[1]})" if zone else name
+
+
 FILTERS = {
     each.__name__: each
-    for each in (count, brief, figure, said, signed, percent, seconds, size, short, day, clock, hour, ago, world)
+    for each in (
+        count,
+        brief,
+        figure,
+        said,
+        signed,
+        percent,
+        seconds,
+        size,
+        short,
+        day,
+        clock,
+        hour,
+        ago,
+        world,
+        ticked,
+        plain_type,
+    )
 }

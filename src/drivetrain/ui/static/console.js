@@ -46,6 +46,7 @@ function renewClocks() {
 // Charts
 
 const plots = new Map();
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 function tone(name) {
   const probe = document.createElement("i");
@@ -142,7 +143,8 @@ function reach(chart, low, high) {
 }
 
 function dayName(seconds) {
-  return new Date(seconds * 1000).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+  const date = new Date(seconds * 1000);
+  return `${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]}`;
 }
 
 function timeName(seconds) {

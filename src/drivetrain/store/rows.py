@@ -1,0 +1,97 @@
+"""The rows of every table as they lie in the file, whatever nouns they are: for those who look after all of them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from drivetrain.store.checksum import COLUMN, checksum
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drivetrain.store.sqlite import SQLiteLedger
+
+_AT_ONCE = 5000
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_TEXT = re.compile(r'(?<!\\)"((?:[^"\\]|\\.)*)"')
+
+
+class Row(NamedTuple):
+    """A row of any table; `values` are without its sum, and `number` is SQLite's own."""
+
+    table: str
+    key: tuple[str, ...]
+    values: dict[str, Any]
+    is_whole: bool
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.table} {', '.join(str(self.values[name]) for name in self.key)}"
+
+    def owner(self) -> str:
+        """Return the run that the row belongs to, which is a part of its key; empty where it stands alone."""
+        return str(self.values["run"]) if "run" in self.key else ""
+
+    def texts(self) -> set[str]:
+        """Return each text that is a value of its own, in a column or inside of JSON; not what stands within others."""
+        found = set()
+        for value in self.values.values():
+            if isinstance(value, str):
+                found.add(value)
+                if value[:1] in ("{", "[", '"'):
+                    found.update(_TEXT.findall(value))
+        return found
+
+    def needs(self) -> set[str]:
+        """Return the digests that are values of their own: those of artifacts, not those that prose mentions."""
+        digests = self.digests()
+        return digests & self.texts() if digests else digests
+
+    def digests(self) -> set[str]:
+        """Return every digest that occurs anywhere in the row."""
+        return digests_in("\n".join(value for value in self.values.values() if isinstance(value, str)))
+
+
+def digests_in(text: str) -> set[str]:
+    """Return every digest in a text.
+
+    >>> len(digests_in("from sha256:" + "a" * 64 + " to sha256:" + "b" * 64))
+    2
+    """
+    return set(_DIGEST.findall(text)) if "sha256:" in text else set()
+
+
+def tables(ledger: SQLiteLedger) -> dict[str, tuple[str, ...]]:
+    """Return the columns that identify a row, for each table."""
+    names = ledger.query(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name"
+    )
+    return {name: _key(ledger, name) for (name,) in names}
+
+
+def rows(ledger: SQLiteLedger, *names: str) -> Iterator[Row]:
+    """Yield the rows of the tables with these names, or of all, in the order of writing."""
+    for table, key in tables(ledger).items():
+        if names and table not in names:
+            continue
+        columns = sorted(name for _, name, *_ in _columns(ledger, table) if name != COLUMN)
+        has_sum = any(name == COLUMN for _, name, *_ in _columns(ledger, table))
+        listed = ", ".join(f'"{name}"' for name in columns)
+        # Names come from the database itself.
+        select = f'SELECT rowid, {COLUMN if has_sum else "NULL"}, {listed} FROM "{table}" '  # noqa: S608
+        last = -1
+        while found := ledger.query(f"{select}WHERE rowid > ? ORDER BY rowid LIMIT {_AT_ONCE}", last):
+            for number, kept, *values in found:
+                is_whole = kept is None or kept == checksum(values)
+                yield Row(table, key, dict(zip(columns, values, strict=True)), is_whole, number)
+            last = found[-1][0]
+
+
+def _columns(ledger: SQLiteLedger, table: str) -> list[tuple[Any, ...]]:
+    return ledger.query(f'PRAGMA table_info("{table}")')
+
+
+def _key(ledger: SQLiteLedger, table: str) -> tuple[str, ...]:
+    places = [(place, name) for _, name, *_, place in _columns(ledger, table) if place]
+    return tuple(name for _, name in sorted(places))
