@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import open_project
 from drivetrain.cli.screen import duration
-from drivetrain.errors import UnknownName
 from drivetrain.pipeline.engine import Execution
-from drivetrain.pipeline.plan import make_plan, parse_settings
+from drivetrain.pipeline.plan import make_plan, parse_settings, steps_matching
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -24,8 +23,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help="run these parts and what they need; all by default")
     parser.add_argument("--set", action="append", default=[], metavar="PART.SETTING=VALUE", help="change a setting")
     parser.add_argument(
-        "--force", action="append", default=[], metavar="PART", help="run a step although nothing changed"
+        "--force", action="append", default=[], metavar="PART", help="run a step although nothing changed; 'raw_*' too"
     )
+    parser.add_argument("--no-cache", action="store_true", help="run every step; what they give can be used later")
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
     parser.add_argument("--reason", default="by hand", help="why this run happens; it is recorded")
     parser.add_argument("--workers", type=int, default=0, help="how many steps run at once")
@@ -35,9 +35,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
     opened = open_project(options)
     os.chdir(opened.project.root)
     plan = make_plan(opened.system, targets=options.parts, settings=parse_settings(options.set))
-    for name in options.force:
-        if name not in opened.system.parts:
-            raise UnknownName(kind="part", name=name, known=list(opened.system.parts))
+    forced = plan.steps if options.no_cache else steps_matching(plan, options.force)
     running: dict[str, None] = {}
     done = 0
     with screen.busy("planning …") as status:
@@ -58,7 +56,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
             root=opened.project.root,
             workers=options.workers or opened.project.get("run.workers"),
             reason=options.reason,
-            force=frozenset(options.force),
+            force=frozenset(forced),
             observer=observe,
         )
         try:
@@ -68,7 +66,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
                 screen.note(f"note: {warning}")
     steps = list(execution.steps.values())
     opened.store.close()
-    return {"run": run, "steps": steps}
+    return {"run": run, "steps": steps, "warnings": list(execution.warnings)}
 
 
 def show(result: Any, screen: Screen) -> None:

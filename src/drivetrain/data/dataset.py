@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, overload
 import msgspec
 
 from drivetrain.data.checks import Check, not_null, run_checks, unique
+from drivetrain.data.duration import duration
 from drivetrain.data.schema import Roles, columns_of
-from drivetrain.data.source import files_named_by
 from drivetrain.data.table import as_frame
 from drivetrain.errors import DeclarationError, StepFailed, UnknownName
 from drivetrain.system.function import FunctionPart
@@ -16,6 +16,7 @@ from drivetrain.system.part import Job, Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import timedelta
 
     import polars as pl
 
@@ -25,20 +26,23 @@ if TYPE_CHECKING:
 class Dataset(FunctionPart, frozen=True, kw_only=True, eq=False):
     """A function that gives rows. What it returns is checked, kept as Parquet and profiled.
 
-    The data files that the function names as text count like its code: when one changes, the dataset is read anew.
+    With `valid_for`, what it gave is used again only for that long.
     """
 
     ROLE = "dataset"
 
     roles: Roles = Roles()
     checks: tuple[Check, ...] = ()
+    valid_for: str = ""
 
     def declared(self) -> dict[str, Any]:
-        files = {f"file {name}": digest for name, digest in files_named_by(self.function).items()}
-        return files | {
+        return {
             "roles": msgspec.to_builtins(self.roles),
             "checks": [check.declared() for check in self.checks],
         }
+
+    def lasts(self) -> timedelta | None:
+        return duration(self.valid_for, f"{self.name}.valid_for", place=self.place) if self.valid_for else None
 
     def check(self, parts: Mapping[str, Part]) -> None:
         FunctionPart.check(self, parts)
@@ -49,6 +53,7 @@ class Dataset(FunctionPart, frozen=True, kw_only=True, eq=False):
                     remedy='write for example `checks=[dt.not_null("carrier")]`',
                     place=self.place,
                 )
+        self.lasts()
 
     def perform(self, job: Job) -> dict[str, Output]:
         from drivetrain.data.profile import profile_table
@@ -91,6 +96,9 @@ def dataset(
     label: str | None = None,
     later: Sequence[str] = (),
     checks: Sequence[Check] = (),
+    valid_for: str = "",
+    env: Sequence[str] = (),
+    files: Sequence[str] = (),
 ) -> Callable[[Callable[..., Any]], Dataset]: ...
 def dataset(
     function: Callable[..., Any] | None = None,
@@ -101,11 +109,17 @@ def dataset(
     label: str | None = None,
     later: Sequence[str] = (),
     checks: Sequence[Check] = (),
+    valid_for: str = "",
+    env: Sequence[str] = (),
+    files: Sequence[str] = (),
 ) -> Any:
     """Declare a function that gives rows: a polars LazyFrame or DataFrame, a pandas DataFrame or a pyarrow Table.
 
     `key` identifies a row, `time` says when the question is asked, `label` is the answer, and `later` are columns that
     are known only afterwards: neither they nor the label ever reach a features function.
+
+    A source that changes without a trace here, such as a database, is `valid_for` a length of time like `12h`: after
+    that it is read again. `env` names the environment variables that the function reads, and `files` the files.
 
     >>> import polars as pl
     >>> @dataset(key="flight_id", label="late")
@@ -117,7 +131,7 @@ def dataset(
     if isinstance(later, str):
         later = (later,)
     roles = Roles(key=key, time=time, label=label, later=tuple(later))
-    declared = {"roles": roles, "checks": tuple(checks)}
+    declared = {"roles": roles, "checks": tuple(checks), "valid_for": valid_for, "env": env, "files": files}
     if function is not None:
         return Dataset.of(function, **declared)
     return lambda function: Dataset.of(function, **declared)

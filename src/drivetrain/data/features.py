@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
 
@@ -120,12 +120,18 @@ class Features(FunctionPart, frozen=True, kw_only=True, eq=False):
         return found.columns != list(names)
 
 
-def features(function: Callable[..., Any], /) -> Features:
+@overload
+def features(function: Callable[..., Any], /) -> Features: ...
+@overload
+def features(*, env: Sequence[str] = (), files: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Features]: ...
+def features(
+    function: Callable[..., Any] | None = None, /, *, env: Sequence[str] = (), files: Sequence[str] = ()
+) -> Any:
     """Declare a function from rows to model inputs, the very same in training and on the server.
 
     Exactly one of its inputs is a dataset with a label. If that dataset has a key, the function returns the key column
     beside the features and may change the order of the rows; otherwise it keeps their order. Key and time are not
-    features: a column of their name is set aside.
+    features: a column of their name is set aside. `env` and `files` name what else the function reads.
 
     >>> import polars as pl
     >>> @features
@@ -134,7 +140,9 @@ def features(function: Callable[..., Any], /) -> Features:
     >>> departure(pl.DataFrame({"flight_id": [1], "miles": [2_475]})).row(0)
     (1, True)
     """
-    return Features.of(function)
+    if function is not None:
+        return Features.of(function)
+    return lambda function: Features.of(function, env=env, files=files)
 
 
 def compute(

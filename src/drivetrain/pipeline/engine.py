@@ -13,12 +13,14 @@ import msgspec
 
 from drivetrain.errors import DrivetrainError, NotFound, Place, StepFailed, StoreError
 from drivetrain.pipeline.code import CodeReader
-from drivetrain.pipeline.key import changes, ingredients_of, key_of
+from drivetrain.pipeline.key import ingredients_of, key_of
+from drivetrain.pipeline.known import Lost, checked_afterwards, giver_of_lost, known_outcome
 from drivetrain.pipeline.log import CURRENT
 from drivetrain.pipeline.memory import PeakMemory
 from drivetrain.pipeline.origin import OriginReader
 from drivetrain.pipeline.run import Metric, Run, StepRun
 from drivetrain.pipeline.source import Source
+from drivetrain.pipeline.why import why_now
 from drivetrain.security.event import record_event
 from drivetrain.store.record import new_id, now
 
@@ -73,6 +75,9 @@ class Execution:
             pid=os.getpid(),
         )
         self._pending_cached: list[StepRun] = []
+        # One step at a time is run again because its output was lost; each once.
+        self._mending = threading.RLock()
+        self._mended: set[str] = set()
 
     def execute(self) -> Run:
         """Carry the plan out and return the run's record.
@@ -81,6 +86,8 @@ class Execution:
             StepFailed: a step raised; what finished before it is kept, and the next run goes on from there.
             StoreError: something could not be kept.
         """
+        for name in self.plan.steps:
+            self.system.parts[name].files_read(self.root)  # what is not there is refused before anything runs
         mark_interrupted(self.store)
         origin = OriginReader(self.root)
         self.store.ledger.write(self.run)
@@ -159,27 +166,25 @@ class Execution:
             if (giver := self.system.producers[need]).name in planned
         }
 
-    def _prepare(self, name: str) -> StepRun:
-        """Work out the step's key, and whether its outcome is there already."""
+    def _prepare(self, name: str, reason: str = "") -> StepRun:
+        """Work out the step's key, and whether its outcome is there already; with a `reason`, it runs in any case."""
         part: Part = self.system.parts[name]
         inputs = {word: self.artifacts[need] for word, need in self.system.needs[name].items()}
-        made_of, sources, warnings = ingredients_of(
-            part, code=self.code, settings=self.plan.settings[name], inputs=inputs
-        )
+        made_of, sources, warnings = self._ingredients(part, inputs)
         self.warnings |= dict.fromkeys(warnings)
         key = key_of(made_of)
         self.keys[name] = key
-        reason = "forced" if name in self.force else "decides anew in every run" if not part.CACHED else ""
+        reason = reason or ("forced" if name in self.force else "decides anew in every run" if not part.CACHED else "")
         if not reason:
-            known = self.store.ledger.find(StepRun, {"key": key, "state": "finished"}, order="-started_at", limit=1)
-            if known and all(self.store.artifacts.has(kept.digest) for kept in known[0].outputs.values()):
+            known, fault = known_outcome(part, key, store=self.store)
+            if known is not None and not fault:
                 step = msgspec.structs.replace(
-                    known[0], run=self.run.id, state="cached", reason="nothing changed", started_at=now(), seconds=0.0
+                    known, run=self.run.id, state="cached", reason="nothing changed", started_at=now(), seconds=0.0
                 )
                 self._pending_cached.append(step)
                 self._settle(step)
                 return step
-            reason = "its output is gone" if known else self._why_now(part, made_of)
+            reason = fault or why_now(name, made_of, inputs=inputs, sources=sources, store=self.store)
         step = StepRun(
             run=self.run.id,
             step=name,
@@ -198,17 +203,44 @@ class Execution:
         self.observer(step)
         return step
 
-    def _why_now(self, part: Part, made_of: Mapping[str, str]) -> str:
-        earlier = self.store.ledger.find(
-            StepRun, {"step": part.name, "state": "finished"}, order="-started_at", limit=1
+    def _ingredients(
+        self, part: Part, inputs: Mapping[str, Artifact]
+    ) -> tuple[dict[str, str], Mapping[str, str], list[str]]:
+        return ingredients_of(
+            part,
+            code=self.code,
+            settings=self.plan.settings[part.name],
+            inputs=inputs,
+            store=self.store,
+            root=self.root,
         )
-        if not earlier:
-            return "first time"
-        found = changes(earlier[0].ingredients, made_of)
-        return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
 
     def _attempt(self, step: StepRun) -> BaseException | None:
-        """Do the step's work and commit it; return what it raised."""
+        """Do the step's work; where an input's bytes turn out to be lost, mend that first and begin again."""
+        mended: set[str] = set()
+        while isinstance(outcome := self._work(step, mended), Lost):
+            mended.add(outcome.giver)
+            failed = self._mend(outcome.giver)
+            if failed is not None:
+                self.store.ledger.write(msgspec.structs.replace(step, state="skipped", error=_account(failed)))
+                return failed
+            step = self._prepare(step.step, step.reason)
+        return outcome
+
+    def _mend(self, giver: str) -> BaseException | None:
+        """Run a step again whose output is damaged or gone, unless another reader has just seen to it."""
+        with self._mending:
+            if giver in self._mended:
+                return None
+            self._mended.add(giver)
+            self._pending_cached = [step for step in self._pending_cached if step.step != giver]
+            return self._attempt(self._prepare(giver, "its output was damaged or deleted"))
+
+    def _work(self, step: StepRun, mended: set[str]) -> BaseException | Lost | None:
+        """Do the step's work and commit it; return what it raised, or the input that it could not read.
+
+        An input that was `mended` and is lost again is a failure like any other.
+        """
         part: Part = self.system.parts[step.step]
         task = Task(self, step)
         token = CURRENT.set(task)
@@ -217,6 +249,9 @@ class Execution:
             outputs = part.perform(task)
             kept = {name: self._keep(part, name, output) for name, output in outputs.items()}
         except BaseException as error:
+            giver = giver_of_lost(error, self.artifacts, self.system)
+            if giver not in ("", step.step, *mended):
+                return Lost(giver)
             failed = self._failure(part, error)
             step = msgspec.structs.replace(
                 step,
@@ -234,6 +269,8 @@ class Execution:
             return failed
         finally:
             CURRENT.reset(token)
+        step, warnings = checked_afterwards(step, part, lambda: self._ingredients(part, step.inputs)[0])
+        self.warnings |= dict.fromkeys(warnings)
         step = msgspec.structs.replace(
             step, state="finished", seconds=time.perf_counter() - started, peak_mib=memory.mib(), outputs=kept
         )

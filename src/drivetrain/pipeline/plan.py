@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -45,6 +46,23 @@ def make_plan(system: System, *, targets: Sequence[str] = (), settings: Mapping[
         steps=steps,
         settings=_settings(system, settings or {}),
     )
+
+
+def steps_matching(plan: Plan, names: Sequence[str]) -> list[str]:
+    """Return the steps of a plan that names or patterns such as `raw_*` stand for; an output stands for its step.
+
+    Raises:
+        UnknownName: one stands for none.
+    """
+    found: dict[str, None] = {}
+    outputs = {output: part.name for output, part in plan.system.producers.items() if part.name in plan.steps}
+    known = [*plan.steps, *(output for output in outputs if output not in plan.steps)]
+    for name in names:
+        matches = [outputs.get(each, each) for each in known if fnmatchcase(each, name)]
+        if not matches:
+            raise UnknownName(kind="step of this run", name=name, known=known)
+        found |= dict.fromkeys(matches)
+    return list(found)
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:

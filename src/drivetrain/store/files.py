@@ -6,18 +6,17 @@ import os
 import re
 import time
 from contextlib import contextmanager
-from hashlib import sha256
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from drivetrain.errors import CorruptArtifact, NotFound, StoreUnavailable
 from drivetrain.store.digest import Digest, digest_of
+from drivetrain.store.fingerprints import Fingerprints, digest_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHUNK_BYTES = 1 << 20
 # A file that nobody has written to for this long was left by a process that was killed.
 LEFTOVER_S = 86_400.0
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -35,12 +34,13 @@ class FileArtifacts:
     b'row'
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, fingerprints: Fingerprints | None = None) -> None:
         self.root = root
+        self._fingerprints = fingerprints or Fingerprints(root / "verified")
         self._scratch = root / "partial"
         self._numbers = count()
         # What was verified once is not read through again while its file has not been touched.
-        self._verified: dict[Digest, tuple[int, int, int]] = {}
+        self._verified: dict[Digest, tuple[int, ...]] = {}
         # Folders whose own name is known to be on the disk.
         self._synced: set[Path] = set()
         try:
@@ -73,7 +73,7 @@ class FileArtifacts:
 
     def adopt(self, path: Path) -> Digest:
         try:
-            digest = _digest_of_file(path)
+            digest = digest_of_file(path)
             if self._is_safe(digest):
                 path.unlink()
             else:
@@ -82,6 +82,7 @@ class FileArtifacts:
                     os.fsync(file.fileno())
                 self._name(path, digest)
                 self._verified[digest] = _state(self._place(digest))
+                self._fingerprints.remember(self._place(digest), digest)
         except OSError as error:
             if path.parent == self._scratch:  # a file from elsewhere is its owner's
                 self.discard(path)
@@ -102,14 +103,24 @@ class FileArtifacts:
         with self._translated(digest, path):
             state = _state(path)
             if self._verified.get(digest) != state:
-                found = _digest_of_file(path)
+                found = digest_of_file(path)
                 if found != digest:
+                    self._fingerprints.forget(path)
                     raise CorruptArtifact(digest=digest, found=found, path=str(path))
                 self._verified[digest] = state
         return path
 
     def has(self, digest: Digest) -> bool:
         return self._place(digest).exists()
+
+    def fault(self, digest: Digest) -> Literal["", "deleted", "damaged"]:
+        path = self._place(digest)
+        try:
+            return "" if self._fingerprints.digest(path) == digest else "damaged"
+        except FileNotFoundError:
+            return "deleted"
+        except OSError:
+            return "damaged"
 
     def scratch_path(self) -> Path:
         """Return the path of a new file in the same file system, for `adopt`."""
@@ -142,10 +153,10 @@ class FileArtifacts:
         return self.root / "sha256" / digest[7:9] / digest[9:]
 
     def _is_safe(self, digest: Digest) -> bool:
-        """Return whether the artifact is there already, and make sure that its name is on the disk."""
+        """Return whether the artifact is there already and whole, and make sure that its name is on the disk."""
         place = self._place(digest)
-        if not place.exists():
-            return False
+        if not place.exists() or self.fault(digest):
+            return False  # a damaged file is replaced by what is put now
         # Another process may have named it a moment ago, and not synced the folder yet.
         self._sync(place.parent)
         return True
@@ -179,18 +190,10 @@ class FileArtifacts:
         )
 
 
-def _digest_of_file(path: Path) -> Digest:
-    state = sha256()
-    with open(path, "rb", buffering=0) as file:
-        while chunk := file.read(CHUNK_BYTES):
-            state.update(chunk)
-    return "sha256:" + state.hexdigest()
-
-
-def _state(path: Path) -> tuple[int, int, int]:
+def _state(path: Path) -> tuple[int, ...]:
     """Return what changes when somebody writes to the file."""
     state = path.stat()
-    return state.st_ino, state.st_size, state.st_mtime_ns
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def _sync_folder(folder: Path) -> None:

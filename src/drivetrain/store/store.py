@@ -10,6 +10,7 @@ from drivetrain.store import exact
 from drivetrain.store.artifact import Artifact
 from drivetrain.store.codecs.codec import codec_for, codec_named, fits, reader_of
 from drivetrain.store.files import FileArtifacts
+from drivetrain.store.fingerprints import Fingerprints
 from drivetrain.store.sqlite import SQLiteLedger
 
 if TYPE_CHECKING:
@@ -28,11 +29,12 @@ class Store:
 
     def __init__(self, *, root: Path, artifacts: FileArtifacts, ledger: Ledger, allow_pickle: bool = False) -> None:
         self.root, self.artifacts, self.ledger, self.allow_pickle = root, artifacts, ledger, allow_pickle
+        self.fingerprints = Fingerprints(root / "verified")
 
     @classmethod
     def open(cls, root: Path, *, allow_pickle: bool = False) -> Store:
         """Open the store in the folder `root`, making it where there is none."""
-        artifacts = FileArtifacts(root / "artifacts")
+        artifacts = FileArtifacts(root / "artifacts", Fingerprints(root / "verified"))
         return cls(root=root, artifacts=artifacts, ledger=SQLiteLedger(root / "ledger.db"), allow_pickle=allow_pickle)
 
     def keep(

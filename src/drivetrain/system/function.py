@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Self, get_args, get_origin, get_type_hint
 import msgspec
 
 from drivetrain.errors import BadSetting, DeclarationError, MissingAnnotation, Place
+from drivetrain.system.outside import files_of, names_in
 from drivetrain.system.part import Job, Output, Part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
 _TAKES_VARIABLE = 0x04 | 0x08  # the code flags of *args and **kwargs
 _EMPTY: dict[str, Any] = {}
@@ -23,6 +25,9 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
     RUNS = True
 
     function: Callable[..., Any]
+    # Environment variables, and files or patterns, that the function reads.
+    env: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, function: Callable[..., Any], /, **declared: Any) -> Self:
@@ -46,6 +51,8 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
                 remedy="name each input as a parameter of its own",
                 place=place,
             )
+        for option in ("env", "files"):
+            declared[option] = names_in(declared.get(option, ()), option, place=place)
         return cls(name=function.__name__, place=place, function=function, **declared)
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
@@ -90,6 +97,12 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
 
     def outputs(self) -> dict[str, Any]:
         return {self.name: self.annotations().get("return")}
+
+    def environment_read(self) -> tuple[str, ...]:
+        return self.env
+
+    def files_read(self, root: Path) -> dict[str, Path]:
+        return files_of(self.files, root, part=self.name, place=self.place)
 
     def function_of(self) -> Any:
         return self.function
@@ -160,10 +173,18 @@ class Step(FunctionPart, frozen=True, kw_only=True, eq=False):
         return {name: Output(value) for name, value in zip(self.outputs_named, values, strict=True)}
 
 
-def step(function: Callable[..., Any] | None = None, /, *, outputs: tuple[str, ...] | list[str] = ()) -> Any:
+def step(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    outputs: tuple[str, ...] | list[str] = (),
+    env: Sequence[str] = (),
+    files: Sequence[str] = (),
+) -> Any:
     """Declare a function as a step: whatever it returns is kept, and it runs again only when something changed.
 
-    With `outputs`, it returns a tuple in that order, or a dict, and each is an output of its own.
+    With `outputs`, it returns a tuple in that order, or a dict, and each is an output of its own. `env` names the
+    environment variables that it reads, and `files` the files, as paths or patterns from the project's folder.
 
     >>> @step
     ... def answer() -> int:
@@ -171,7 +192,7 @@ def step(function: Callable[..., Any] | None = None, /, *, outputs: tuple[str, .
     >>> answer()
     42
     """
-    declared = {"outputs_named": tuple(outputs)}
+    declared = {"outputs_named": tuple(outputs), "env": env, "files": files}
     if function is not None:
         return Step.of(function, **declared)
     return lambda function: Step.of(function, **declared)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, is_typeddict
+from typing import TYPE_CHECKING, Any, Literal, is_typeddict, overload
 
 import msgspec
 
@@ -13,7 +13,7 @@ from drivetrain.system.function import FunctionPart
 from drivetrain.system.part import Job, Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Operator = Literal[">=", ">", "<=", "<"]
 
@@ -194,8 +194,16 @@ class Evaluation(FunctionPart, frozen=True, kw_only=True, eq=False):
         return {self.name: Output(figures, {"metrics": scalars})}
 
 
-def evaluation(function: Callable[..., Any], /) -> Evaluation:
+@overload
+def evaluation(function: Callable[..., Any], /) -> Evaluation: ...
+@overload
+def evaluation(*, env: Sequence[str] = (), files: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Evaluation]: ...
+def evaluation(
+    function: Callable[..., Any] | None = None, /, *, env: Sequence[str] = (), files: Sequence[str] = ()
+) -> Any:
     """Declare a function that judges a model: it returns a dict of figures.
+
+    `env` and `files` name what else the function reads.
 
     >>> @evaluation
     ... def quality(lateness: object, test: object) -> dict[str, float]:
@@ -203,7 +211,9 @@ def evaluation(function: Callable[..., Any], /) -> Evaluation:
     >>> str(quality.auc > champion)
     'quality.auc > champion'
     """
-    return Evaluation.of(function)
+    if function is not None:
+        return Evaluation.of(function)
+    return lambda function: Evaluation.of(function, env=env, files=files)
 
 
 def _is_number(value: object) -> bool:

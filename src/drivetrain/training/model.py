@@ -14,7 +14,7 @@ from drivetrain.system.part import Job, Output
 from drivetrain.training.signature import Signature, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import polars as pl
 
@@ -116,13 +116,22 @@ class Model(FunctionPart, frozen=True, kw_only=True, eq=False):
 @overload
 def model(function: Callable[..., Any], /) -> Model: ...
 @overload
-def model(*, task: Task | None = None) -> Callable[[Callable[..., Any]], Model]: ...
-def model(function: Callable[..., Any] | None = None, /, *, task: Task | None = None) -> Any:
+def model(
+    *, task: Task | None = None, env: Sequence[str] = (), files: Sequence[str] = ()
+) -> Callable[[Callable[..., Any]], Model]: ...
+def model(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    task: Task | None = None,
+    env: Sequence[str] = (),
+    files: Sequence[str] = (),
+) -> Any:
     """Declare a function that learns from a training table and returns a fitted model.
 
     A parameter that names a table is its input; one with a default is a setting, to be changed with
     `--set lateness.learning_rate=0.05`. `task` says whether it answers a yes-or-no question, chooses among classes or
-    tells a number, where the model itself does not show it.
+    tells a number, where the model itself does not show it. `env` and `files` name what else the function reads.
 
     >>> @model
     ... def lateness(train: object, learning_rate: float = 0.1) -> object: ...
@@ -131,4 +140,4 @@ def model(function: Callable[..., Any] | None = None, /, *, task: Task | None = 
     """
     if function is not None:
         return Model.of(function)
-    return lambda function: Model.of(function, task=task)
+    return lambda function: Model.of(function, task=task, env=env, files=files)
