@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 from tests.pipeline.workshop import FILES
+from tests.project import Project
 
 from drivetrain.pipeline.engine import execute
 from drivetrain.pipeline.plan import make_plan
@@ -203,3 +205,53 @@ def test_an_edit_that_counts_is_a_miss_and_named(name: str, copy: Path) -> None:
     assert after.verdict == "hit"
     if name not in ("an input's value", "the rows of an input's file"):
         assert COUNTED[name].words in "; ".join(after.ran_because)
+
+
+KEY = """
+import sys
+from pathlib import Path
+
+if "trace" in sys.argv:
+    sys.settrace(lambda *event: lambda *event: None)
+from drivetrain.pipeline.code import CodeReader
+from drivetrain.pipeline.key import ingredients_of, key_of
+from drivetrain.store.store import Store
+from drivetrain.system.load import load_system
+
+root = Path.cwd()
+part = load_system(root / "system.py").parts["target"]
+made_of, _, warnings = ingredients_of(
+    part, code=CodeReader(root), settings=part.settings(), inputs={}, store=Store.open(root / "store"), root=root
+)
+print(key_of(made_of), warnings)
+"""
+
+
+def test_a_key_is_the_same_in_every_process_and_folder_and_under_a_debugger(workshop: Path, copy: Path) -> None:
+    def key(root: Path, seed: str, *arguments: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", KEY, *arguments],
+            cwd=root,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    keys = [key(workshop, "1"), key(workshop, "2"), key(copy, "3"), key(copy, "4", "trace")]
+    assert keys[0].endswith(" []\n"), "nothing in it is beyond a key"
+    assert len(set(keys)) == 1
+
+
+def test_an_editable_package_elsewhere_counts_as_the_users_code(tmp_path: Path) -> None:
+    project = Project(tmp_path / "own")
+    beside = tmp_path / "beside" / "src" / "sibling"
+    beside.mkdir(parents=True)
+    (beside / "__init__.py").write_text("def twice(x):\n    return 2 * x\n")
+    project.write(
+        f"import sys\n\nsys.path.insert(0, {str(beside.parent)!r})\nimport sibling\nimport drivetrain as dt\n\n\n"
+        "@dt.step\ndef part() -> int:\n    return sibling.twice(1)\n",
+    )
+    project.command("run")
+    (beside / "__init__.py").write_text("def twice(x):\n    return x + x\n")
+    assert "code of sibling.twice changed" in project.command("why", "part").stdout

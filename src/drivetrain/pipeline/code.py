@@ -224,7 +224,7 @@ class _Reading:
 
     def _names(self, uses: Uses, variables: Mapping[str, Any], home: str, user: FunctionType | None) -> None:
         for chain in uses.chains:
-            if chain[0] in variables:
+            if chain[0] in variables and chain[0] != "__name__":
                 self._resolve(variables[chain[0]], chain, home, user)
         for name in sorted(uses.changed | uses.mutated):
             value = variables.get(name, members.EMPTY)

@@ -55,6 +55,7 @@ class Execution:
         observer: Observer | None = None,
     ) -> None:
         self.plan, self.store, self.root = plan, store, root
+        self._planned = planned = set(plan.steps)
         self.system = plan.system
         self.workers = workers or os.cpu_count() or 1
         self.force, self.observer = force, observer or (lambda step: None)
@@ -71,7 +72,7 @@ class Execution:
             state="running",
             started_at=now(),
             reason=reason,
-            settings={name: values for name, values in plan.settings.items() if values and name in plan.steps},
+            settings={name: values for name, values in plan.settings.items() if values and name in planned},
             pid=os.getpid(),
         )
         self._pending_cached: list[StepRun] = []
@@ -159,11 +160,10 @@ class Execution:
             raise failure
 
     def _inputs_missing(self, name: str) -> set[str]:
-        planned = set(self.plan.steps)
         return {
             giver.name
             for need in self.system.needs[name].values()
-            if (giver := self.system.producers[need]).name in planned
+            if (giver := self.system.producers[need]).name in self._planned
         }
 
     def _prepare(self, name: str, reason: str = "") -> StepRun:

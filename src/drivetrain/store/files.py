@@ -150,7 +150,7 @@ class FileArtifacts:
         # Digests come from requests too: anything else could name a file outside.
         if not _DIGEST.fullmatch(digest):
             raise NotFound(kind="artifact", name=digest, remedy="a digest is `sha256:` and 64 hexadecimal digits")
-        return self.root / "sha256" / digest[7:9] / digest[9:]
+        return Path(f"{self.root}/sha256/{digest[7:9]}/{digest[9:]}")
 
     def _is_safe(self, digest: Digest) -> bool:
         """Return whether the artifact is there already and whole, and make sure that its name is on the disk."""
