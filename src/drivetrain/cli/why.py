@@ -78,7 +78,8 @@ def _show_diffs(diffs: list[str], screen: Screen) -> None:
     for diff in diffs:
         screen.line()
         for line in diff.splitlines():
-            screen.line(f"  {line}", style={"+": "green", "-": "red"}.get(line[:1], "dim"))
+            is_head = line.startswith(("---", "+++"))
+            screen.line(f"  {line}", style="dim" if is_head else {"+": "green", "-": "red"}.get(line[:1], "dim"))
 
 
 def _show_lineage(found: Lineage, screen: Screen) -> None:

@@ -267,9 +267,15 @@ class _Reader:
 
 def _attributes(value: Any) -> dict[str, Any]:
     """Return what an object of the user's keeps in its dictionary and its slots."""
-    found = dict(getattr(value, "__dict__", {}))
-    for kind in type(value).__mro__:
-        slots = vars(kind).get("__slots__", ())
+    kind = type(value)
+    # What a cached property has worked out follows from the rest.
+    found = {
+        name: held
+        for name, held in getattr(value, "__dict__", {}).items()
+        if not isinstance(getattr(kind, name, None), cached_property)
+    }
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
             if name not in ("__dict__", "__weakref__") and hasattr(value, name):
                 found[name] = getattr(value, name)

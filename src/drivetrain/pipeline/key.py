@@ -80,3 +80,5 @@ def _digest(path: Path, store: Store) -> str:
         return store.fingerprints.digest(path)[7:23]
     except FileNotFoundError:  # another process was faster
         return "gone"
+    except OSError:  # the step will say what is wrong with it
+        return "unreadable"
