@@ -134,6 +134,9 @@ COUNTED = {
 }  # fmt: skip
 
 
+OPEN: list[Store] = []
+
+
 def opened(root: Path) -> tuple[Callable[[], Verdict], Callable[[], dict[str, StepRun]]]:
     """Return what says why, and what runs, for the project as its files are now."""
     for name in FILES:
@@ -141,6 +144,7 @@ def opened(root: Path) -> tuple[Callable[[], Verdict], Callable[[], dict[str, St
     sys.path[:] = [entry for entry in sys.path if not entry.endswith("/project")]
     plan = make_plan(load_system(root / "system.py"))
     store = Store.open(root / ".drivetrain")
+    OPEN.append(store)
 
     def run() -> dict[str, StepRun]:
         made = execute(plan, store=store, root=root)
@@ -160,6 +164,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = list(sys.path)
     os.environ["WORKSHOP_URL"] = "https://user:hunter2-secret@example.org"
     opened(root)[1]()
+    OPEN.pop().close()
     yield root
     del os.environ["WORKSHOP_URL"]
     sys.path[:] = path
@@ -167,10 +172,12 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def copy(workshop: Path, tmp_path: Path) -> Path:
+def copy(workshop: Path, tmp_path: Path) -> Iterator[Path]:
     """Return a copy of the project and its store: wherever it lies, its keys are the same."""
     shutil.copytree(workshop, tmp_path / "project")
-    return tmp_path / "project"
+    yield tmp_path / "project"
+    while OPEN:
+        OPEN.pop().close()
 
 
 def edit(root: Path, change: Edit) -> None:
