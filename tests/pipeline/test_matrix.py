@@ -43,6 +43,7 @@ NOT_COUNTED = {
     "a new docstring": Edit("helpers.py", "def one(x):\n", 'def one(x):\n    """One."""\n'),
     "an inner function's docstring": Edit("helpers.py", '"""Inside."""', '"""Within."""'),
     "a class's docstring": Edit("shapes.py", '"""A base."""', '"""The base."""'),
+    "a class's new docstring": Edit("shapes.py", "class Child(Base):\n", 'class Child(Base):\n    """A child."""\n\n'),
     "a property's docstring": Edit("shapes.py", '"""Twice."""', '"""Two times."""'),
     "a module's docstring": Edit("pack/inner.py", '"""Inner."""', '"""Other."""'),
     "a reflowed call": Edit("system.py", "return min(x, LIMIT)", "return min(\n        x,\n        LIMIT,\n    )"),

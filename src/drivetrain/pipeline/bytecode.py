@@ -9,6 +9,7 @@ from __future__ import annotations
 import opcode
 from bisect import bisect_left
 from hashlib import sha256
+from itertools import accumulate
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -180,9 +181,9 @@ def _form(code: CodeType) -> tuple[Any, ...]:
     begins = [begin for begin, _, _, _ in found]
     handlers = [0] * len(found)
     table = list(_handlers(code))
-    for number, (start, end, _, _) in enumerate(table):
+    for row, (start, end, _, _) in enumerate(table):
         for index in range(bisect_left(begins, start), bisect_left(begins, end)):
-            handlers[index] = number + 1
+            handlers[index] = row + 1
 
     def target(index: int) -> int:
         _, op, argument, following = found[index]
@@ -222,21 +223,27 @@ def _form(code: CodeType) -> tuple[Any, ...]:
             if not ways:
                 break
             index = ways[0]
-    order = sorted(numbers, key=numbers.__getitem__)
+    names = [
+        index
+        for index, (what, _, _) in enumerate(body)
+        if isinstance(what, tuple) and what[0] == _STORE_NAME and what[1][0] in _BOOKKEEPING
+    ]
+    layout = {*names, *(index - 1 for index in names)}
+    # What is left out leaves no gap in the numbers of the others.
+    rank = list(accumulate((index not in layout for index in range(len(body))), initial=0))
+
+    def number(index: int) -> int:
+        return rank[numbers[index]] if index in numbers else -1
+
     steps = [
         (
             what,
-            [numbers.get(way, -1) for way in ways],
-            (numbers.get(bisect_left(begins, table[handler - 1][2]), -1), table[handler - 1][3]) if handler else None,
+            [number(way) for way in ways],
+            (number(bisect_left(begins, table[handler - 1][2])), table[handler - 1][3]) if handler else None,
         )
-        for _, (what, ways, handler) in zip(order, body, strict=True)
+        for index, (what, ways, handler) in enumerate(body)
+        if index not in layout
     ]
-    layout = {
-        index
-        for index, (step, _, _) in enumerate(steps)
-        if isinstance(step, tuple) and step[0] == _STORE_NAME and step[1][0] in _BOOKKEEPING
-    }
-    steps = [step for index, step in enumerate(steps) if index not in layout and index + 1 not in layout]
     return (
         steps,
         code.co_varnames,
