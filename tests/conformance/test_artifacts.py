@@ -80,3 +80,8 @@ def test_all_that_was_put_is_listed(artifacts: Artifacts) -> None:
     put = {artifacts.put(str(number).encode()) for number in range(20)}
 
     assert put <= set(artifacts)
+
+
+def test_what_is_whole_has_no_fault_and_what_is_not_there_is_deleted(artifacts: Artifacts) -> None:
+    assert artifacts.fault(artifacts.put(b"whole")) == ""
+    assert artifacts.fault("sha256:" + "0" * 64) == "deleted"

@@ -12,6 +12,10 @@ from drivetrain.data.dataset import dataset
 from drivetrain.data.profile import Profile
 from drivetrain.data.source import read
 from drivetrain.errors import CheckFailed, NotFound, StepFailed, UnknownName, UsageError
+from drivetrain.pipeline.code import CodeReader
+from drivetrain.pipeline.key import ingredients_of
+from drivetrain.store.store import Store
+from drivetrain.system.function import step
 
 
 def test_a_dataset_tells_its_roles_columns_and_profile(tmp_path: Path) -> None:
@@ -118,6 +122,10 @@ def test_a_missing_file_is_answered_with_the_nearest(tmp_path: Path, monkeypatch
 PLACE = "data.csv"
 
 
+def through() -> int:
+    return read("data.csv").collect().height
+
+
 def test_a_changed_file_changes_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data.csv").write_text("a\n1\n")
@@ -134,12 +142,26 @@ def test_a_changed_file_changes_the_key(tmp_path: Path, monkeypatch: pytest.Monk
     def in_a_constant() -> pl.LazyFrame:
         return read(PLACE)
 
-    before = [part.declared() for part in (in_the_code, in_a_setting, in_a_constant)]
+    @step
+    def in_a_helper() -> int:
+        return through()
+
+    store = Store.open(tmp_path / "store")
+
+    def measured() -> list[dict[str, str]]:
+        return [
+            ingredients_of(
+                part, code=CodeReader(tmp_path), settings=part.settings(), inputs={}, store=store, root=tmp_path
+            )[0]
+            for part in (in_the_code, in_a_setting, in_a_constant, in_a_helper)
+        ]
+
+    before = measured()
     os.utime("data.csv", ns=(0, 0))
-    touched = [part.declared() for part in (in_the_code, in_a_setting, in_a_constant)]
+    touched = measured()
     Path("data.csv").write_text("a\n2\n")
-    after = [part.declared() for part in (in_the_code, in_a_setting, in_a_constant)]
+    after = measured()
 
     assert before == touched
-    assert all("file data.csv" in declared for declared in before)
+    assert all("file.data.csv" in made_of for made_of in before)
     assert all(old != new for old, new in zip(before, after, strict=True))

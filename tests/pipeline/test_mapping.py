@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import polars as pl
@@ -11,20 +12,14 @@ from tests.pipeline.conftest import Lab
 import drivetrain as dt
 from drivetrain.errors import DeclarationError, StepFailed, UnknownName
 
-
-class Calls:
-    """Notes what ran. A list of the module would be a constant of it, and count in the keys."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
+LOG = "tests.mapping"
 
 
-CALLS = Calls()
-
-
-@pytest.fixture(autouse=True)
-def _no_calls() -> None:
-    CALLS.seen.clear()
+@pytest.fixture
+def calls(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What ran. A list of the module would be a constant of it, and count in the keys."""
+    caplog.set_level(logging.INFO, LOG)
+    return caplog
 
 
 @dt.step
@@ -34,7 +29,7 @@ def months(last: int = 3) -> list[str]:
 
 @dt.step(each={"month": months})
 def rows(month: str) -> pl.DataFrame:
-    CALLS.seen.append(month)
+    logging.getLogger(LOG).info(month)
     return pl.DataFrame({"month": [month] * int(month[-2:])})
 
 
@@ -57,11 +52,11 @@ def test_each_item_has_a_step_of_its_own_and_they_come_together(lab: Lab) -> Non
     assert lab.value("rows", pl.LazyFrame).collect().height == 6
 
 
-def test_a_late_item_runs_alone_and_so_does_what_depends_on_it(lab: Lab) -> None:
+def test_a_late_item_runs_alone_and_so_does_what_depends_on_it(lab: Lab, calls: pytest.LogCaptureFixture) -> None:
     lab.run(months, rows, heights, total)
-    CALLS.seen.clear()
+    calls.clear()
     states = lab.run(months, rows, heights, total, settings={"months.last": 4})
-    assert CALLS.seen == ["2013-04"]
+    assert calls.messages == ["2013-04"]
     ran = {name for name, state in states.items() if state == "finished"}
     assert ran == {"months", "rows[2013-04]", "rows", "heights[2013-04]", "heights", "total"}
     assert lab.value("total") == {"sum": 10, "rows": 10}
@@ -73,13 +68,13 @@ def test_a_mapped_step_that_has_not_changed_is_one_look_up(lab: Lab) -> None:
     assert states == dict.fromkeys(("months", "rows", "heights", "total"), "cached")
 
 
-def test_one_item_can_be_forced(lab: Lab) -> None:
+def test_one_item_can_be_forced(lab: Lab, calls: pytest.LogCaptureFixture) -> None:
     lab.run(months, rows)
-    CALLS.seen.clear()
+    calls.clear()
     lab.run(months, rows, force=frozenset({"rows[2013-02]"}))
-    assert CALLS.seen == [], "an item of a step that is known as a whole is reached by forcing the step"
+    assert calls.messages == [], "an item of a step that is known as a whole is reached by forcing the step"
     lab.run(months, rows, force=frozenset({"rows"}))
-    assert sorted(CALLS.seen) == ["2013-01", "2013-02", "2013-03"]
+    assert sorted(calls.messages) == ["2013-01", "2013-02", "2013-03"]
 
 
 def test_no_items_give_an_empty_list(lab: Lab) -> None:
@@ -107,15 +102,15 @@ def test_two_lists_are_taken_together(lab: Lab) -> None:
         lab.run(word)
 
 
-def test_equal_items_are_worked_out_once(lab: Lab) -> None:
+def test_equal_items_are_worked_out_once(lab: Lab, calls: pytest.LogCaptureFixture) -> None:
     @dt.step(each={"number": [5, 5, 5]})
     def square(number: int) -> int:
-        CALLS.seen.append("square")
+        logging.getLogger(LOG).info("square")
         return number * number
 
     lab.run(square)
     assert lab.value("square", list[int]) == [25, 25, 25]
-    assert CALLS.seen == ["square"]
+    assert calls.messages == ["square"]
 
 
 def test_a_failed_item_is_named_and_the_others_are_kept(lab: Lab) -> None:

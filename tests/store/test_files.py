@@ -201,3 +201,17 @@ def test_a_file_from_elsewhere_is_left_to_its_owner_when_it_cannot_be_moved(
     with pytest.raises(StoreUnavailable):
         artifacts.adopt(path)
     assert path.exists()
+
+
+@pytest.mark.parametrize("size_bytes", [3, 3 << 20])
+def test_a_damaged_artifact_is_told_and_replaced_by_the_same_bytes(artifacts: FileArtifacts, size_bytes: int) -> None:
+    data = bytes(size_bytes)
+    digest = artifacts.put(data)
+    path = artifacts.path(digest)
+    path.chmod(0o644)
+    path.write_bytes(data[:-1] + b"x")
+
+    assert artifacts.fault(digest) == "damaged"
+    assert artifacts.put(data) == digest
+    assert artifacts.fault(digest) == ""
+    assert artifacts.get(digest) == data

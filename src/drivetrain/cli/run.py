@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import kept_store, make_store, open_system
 from drivetrain.cli.screen import counted, duration
-from drivetrain.errors import DrivetrainError, UnknownName
+from drivetrain.errors import DrivetrainError
 from drivetrain.pipeline.engine import Execution
 from drivetrain.pipeline.guardian import record_crash
-from drivetrain.pipeline.plan import make_plan, parse_settings
+from drivetrain.pipeline.plan import make_plan, parse_settings, steps_matching
 from drivetrain.registry.version import REFUSED_EXIT_CODE
 from drivetrain.system.settings import find_project
 
@@ -31,8 +31,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help="run these parts and what they need; all by default")
     parser.add_argument("--set", action="append", default=[], metavar="PART.SETTING=VALUE", help="change a setting")
     parser.add_argument(
-        "--force", action="append", default=[], metavar="PART", help="run a step although nothing changed"
+        "--force", action="append", default=[], metavar="PART", help="run a step although nothing changed; 'raw_*' too"
     )
+    parser.add_argument("--no-cache", action="store_true", help="run every step; what they give can be used later")
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
     parser.add_argument("--reason", default="by hand", help="why this run happens; it is recorded")
     parser.add_argument("--workers", type=int, default=0, help="how many steps run at once")
@@ -42,9 +43,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
     project, system = open_system(options)
     os.chdir(project.root)
     plan = make_plan(system, targets=options.parts, settings=parse_settings(options.set))
-    for name in options.force:
-        if name not in system.parts:
-            raise UnknownName(kind="part", name=name, known=list(system.parts))
+    forced = plan.steps if options.no_cache else steps_matching(plan, options.force)
     store = make_store(project)
     with screen.busy("planning …") as status:
         execution = Execution(
@@ -53,7 +52,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
             root=project.root,
             workers=options.workers or project.get("run.workers"),
             reason=options.reason,
-            force=frozenset(options.force),
+            force=frozenset(forced),
             observer=_Progress(screen, status, planned=len(plan.steps)),
         )
         try:
@@ -63,7 +62,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
                 screen.note(f"note: {warning}")
     steps = list(execution.steps.values())
     store.close()
-    return {"run": run, "steps": steps}
+    return {"run": run, "steps": steps, "warnings": list(execution.warnings)}
 
 
 def after_crash(options: Namespace, crash: Crash) -> DrivetrainError | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.cli.project import kept_store, open_store, open_system
 from drivetrain.cli.screen import ago, duration
 from drivetrain.pipeline.plan import make_plan, parse_settings
-from drivetrain.pipeline.why import Verdict, explain_all
+from drivetrain.pipeline.why import Verdict, explain_all, why
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -41,11 +41,10 @@ def execute(options: Namespace, screen: Screen) -> Any:
         return lineage_of(store, version(store.ledger, options.what))
     project, system = open_system(options)
     plan = make_plan(system, settings=parse_settings(options.set))
-    verdicts = explain_all(plan, store=open_store(options), root=project.root, until=options.what)
-    if not options.what:
-        return list(verdicts.values())
-    name = options.what if options.what in verdicts else system.producers[options.what].name
-    return verdicts[name]
+    kept = open_store(options)
+    if options.what:
+        return why(options.what, plan, store=kept, root=project.root)
+    return list(explain_all(plan, store=kept, root=project.root).values())
 
 
 def show(result: Any, screen: Screen) -> None:
@@ -62,16 +61,26 @@ def _show_verdict(found: Verdict, screen: Screen) -> None:
     screen.line(f"{found.step} {_VERDICTS[found.verdict]}", style="bold")
     for reason in found.reasons:
         screen.line(f"  {reason}")
-    for diff in found.diffs:
-        screen.line()
-        for line in diff.splitlines():
-            screen.line(f"  {line}", style={"+": "green", "-": "red"}.get(line[:1], "dim"))
+    _show_diffs(found.diffs, screen)
     if found.last is not None:
         screen.line()
-        screen.line(
-            f"It last ran in {found.last.run}, {ago(found.last.started_at)}, for {duration(found.last.seconds)}.",
-            style="dim",
-        )
+        last = found.last
+        when = f"{ago(last.started_at)}, for {duration(last.seconds)}"
+        screen.line(f"It last ran in {last.run}, {when}:", style="dim")
+        for reason in found.ran_because:
+            screen.line(f"  {reason}", style="dim")
+        if found.verdict == "hit":
+            _show_diffs(found.ran_diffs, screen)
+    for warning in found.warnings:
+        screen.note(f"note: {warning}")
+
+
+def _show_diffs(diffs: list[str], screen: Screen) -> None:
+    for diff in diffs:
+        screen.line()
+        for line in diff.splitlines():
+            is_head = line.startswith(("---", "+++"))
+            screen.line(f"  {line}", style="dim" if is_head else {"+": "green", "-": "red"}.get(line[:1], "dim"))
 
 
 def _show_lineage(found: Lineage, screen: Screen) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 import msgspec
 
 from drivetrain.data.checks import Check, not_null, run_checks, unique
+from drivetrain.data.duration import duration
 from drivetrain.data.schema import Roles, columns_of
-from drivetrain.data.source import files_named_by
 from drivetrain.data.table import as_frame
 from drivetrain.errors import DeclarationError, StepFailed, UnknownName
 from drivetrain.system.declaration import declares
@@ -17,6 +17,7 @@ from drivetrain.system.part import Job, Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import timedelta
 
     import polars as pl
 
@@ -27,20 +28,23 @@ if TYPE_CHECKING:
 class Dataset(FunctionPart, frozen=True, kw_only=True, eq=False):
     """A function that gives rows. What it returns is checked, kept as Parquet and profiled.
 
-    The data files that the function names as text count like its code: when one changes, the dataset is read anew.
+    With `valid_for`, what it gave is used again only for that long.
     """
 
     ROLE = "dataset"
 
     roles: Roles = Roles()
     checks: tuple[Check, ...] = ()
+    valid_for: str = ""
 
     def declared(self) -> dict[str, Any]:
-        files = {f"file {name}": digest for name, digest in files_named_by(self.function).items()}
-        return files | {
+        return {
             "roles": msgspec.to_builtins(self.roles),
             "checks": [check.declared() for check in self.checks],
         }
+
+    def lasts(self) -> timedelta | None:
+        return duration(self.valid_for, f"{self.name}.valid_for", place=self.place) if self.valid_for else None
 
     def check(self, parts: Mapping[str, Part]) -> None:
         FunctionPart.check(self, parts)
@@ -51,6 +55,7 @@ class Dataset(FunctionPart, frozen=True, kw_only=True, eq=False):
                     remedy='write for example `checks=[dt.not_null("carrier")]`',
                     place=self.place,
                 )
+        self.lasts()
 
     def perform(self, job: Job) -> dict[str, Output]:
         frame = as_frame(self.call(job), part=self.name, place=self.place)
@@ -101,6 +106,7 @@ def dataset(
     label: str | None = None,
     later: Sequence[str] = (),
     checks: Check | Sequence[Check] = (),
+    valid_for: str = "",
     **options: Unpack[Options],
 ) -> Callable[[Callable[..., Any]], Dataset]: ...
 @declares
@@ -113,6 +119,7 @@ def dataset(
     label: str | None = None,
     later: Sequence[str] = (),
     checks: Check | Sequence[Check] = (),
+    valid_for: str = "",
     **options: Unpack[Options],
 ) -> Any:
     """Declare a function that gives rows: a polars LazyFrame or DataFrame, a pandas DataFrame or a pyarrow Table.
@@ -121,6 +128,9 @@ def dataset(
     are known only afterwards: neither they nor the label ever reach a features function. With
     `each={"month": months}` the dataset is made of partitions, of which only new and changed ones are read. The other
     options are those of `step`.
+
+    A source that changes without a trace here, such as a database, is `valid_for` a length of time like `12h`: after
+    that it is read again.
 
     >>> import polars as pl
     >>> @dataset(key="flight_id", label="late")
@@ -134,7 +144,9 @@ def dataset(
     if isinstance(checks, Check):
         checks = (checks,)
     roles = Roles(key=key, time=time, label=label, later=tuple(later))
-    declared: dict[str, Any] = {"roles": roles, "checks": tuple(checks), "options": options}
+    declared: dict[str, Any] = {
+        "roles": roles, "checks": tuple(checks), "valid_for": valid_for, "options": options
+    }  # fmt: skip
     if function is not None:
         return Dataset.of(function, **declared)
     return lambda function: Dataset.of(function, **declared)

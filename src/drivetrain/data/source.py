@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from glob import glob
 from pathlib import Path
-from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import NotFound, UsageError, nearest
@@ -13,7 +11,7 @@ from drivetrain.system.caller import caller
 from drivetrain.system.settings import find_project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable
 
     import polars as pl
 
@@ -29,8 +27,6 @@ _SUFFIXES = {
     ".ipc": "scan_ipc",
     ".feather": "scan_ipc",
 }
-# Up to here a file counts by its bytes; above, reading it for each run would cost more than what it saves.
-LARGE_BYTES = 64 << 20
 
 
 def read(path: str | Path, **options: Any) -> pl.LazyFrame:
@@ -69,44 +65,17 @@ def read(path: str | Path, **options: Any) -> pl.LazyFrame:
     return table
 
 
-def files_named_by(function: Callable[..., Any]) -> dict[str, str]:
-    """Return each data file that a function names as text, with a digest of what it holds.
-
-    It is named in the function itself, in a default, or in a constant of its module that the function uses. A large
-    file counts by its size and the time of its last change.
-    """
+def files_named_by(texts: Iterable[str], file: str) -> dict[str, Path]:
+    """Return the data files that texts name, each by the text; `file` is that of the code in which they stand."""
     found = {}
     folders: list[Path] = []
-    for text in sorted(set(_texts(function))):
-        if len(text) < 1024 and "\n" not in text and any(text.lower().endswith(suffix) for suffix in _SUFFIXES):
-            folders = folders or _folders(function.__code__.co_filename)
+    for text in sorted(texts):
+        if len(text) < 1024 and "\n" not in text and text.lower().endswith(tuple(_SUFFIXES)):
+            folders = folders or _folders(file)
             files = _files(text, folders)
-            for file in files:
-                stat = file.stat()
-                name = text if len(files) == 1 else f"{text} → {file.name}"
-                found[name] = _fingerprint(str(file), stat.st_size, stat.st_mtime_ns)
+            for each in files:
+                found[text if len(files) == 1 else f"{text} → {each.name}"] = each
     return found
-
-
-def _texts(function: Callable[..., Any]) -> Iterator[str]:
-    stack: list[CodeType] = [function.__code__]
-    values: list[Any] = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    while stack:
-        code = stack.pop()
-        stack.extend(constant for constant in code.co_consts if isinstance(constant, CodeType))
-        values.extend(code.co_consts)
-        values.extend(function.__globals__.get(name) for name in code.co_names)
-    yield from (str(value) for value in values if isinstance(value, (str, Path)))
-
-
-@lru_cache(maxsize=256)
-def _fingerprint(file: str, size_bytes: int, changed_ns: int) -> str:
-    if size_bytes > LARGE_BYTES:
-        return f"{size_bytes} bytes of {changed_ns}"
-    from hashlib import file_digest
-
-    with open(file, "rb") as opened:
-        return file_digest(opened, "sha256").hexdigest()[:16]
 
 
 def _folders(file: str) -> list[Path]:

@@ -21,7 +21,7 @@ from drivetrain.security.event import Event, broken_link, record_event
 from drivetrain.serving.log import Segment
 from drivetrain.serving.sealing import seal
 from drivetrain.store.archive import opened, write_archive
-from drivetrain.store.files import digest_of_file
+from drivetrain.store.fingerprints import digest_of_file
 from drivetrain.store.rows import Row, rows, tables
 from drivetrain.store.sqlite import SQLiteLedger
 from drivetrain.store.table import Table
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from drivetrain.store.store import Store
 
 KINDS: tuple[type[Record], ...] = (
-    Run, Runner, StepRun, Metric, Source, Request, Pin, Version, AliasChange, Decision, Rollout, Segment, Event, Window, Alert, Signal,
+    Run, Runner, StepRun, Metric, Source, Request, Pin, Version, AliasChange, Decision, Rollout, Segment, Event, Window,
+    Alert, Signal,
 )  # fmt: skip
 """Every noun of the ledger. What another store sends must be one of these."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from drivetrain.errors import LeaseLost
-from drivetrain.pipeline.key import changes
+from drivetrain.pipeline.known import known_outcome
 from drivetrain.pipeline.run import Metric, StepRun
 from drivetrain.pipeline.runner import Runner, is_alive
 from drivetrain.pipeline.source import Source
@@ -21,36 +21,11 @@ if TYPE_CHECKING:
 
     from drivetrain.store.ledger import Ledger
     from drivetrain.store.store import Store
-
-
-def finished(ledger: Ledger, key: str) -> StepRun | None:
-    """Return the newest step that finished under a key."""
-    found = ledger.find(StepRun, {"key": key, "state": "finished"}, order="-started_at", limit=1)
-    return found[0] if found else None
-
-
-def last_finished(ledger: Ledger, name: str) -> StepRun | None:
-    """Return the newest finished step of that name."""
-    found = ledger.find(StepRun, {"step": name, "state": "finished"}, order="-started_at", limit=1)
-    return found[0] if found else None
-
-
-def why_now(ledger: Ledger, name: str, made_of: Mapping[str, str]) -> str:
-    """Return why a step runs now: what has changed since it last finished."""
-    earlier = last_finished(ledger, name)
-    if earlier is None:
-        return "first time"
-    found = changes(earlier.ingredients, made_of)
-    return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
-
-
-def is_whole(store: Store, step: StepRun) -> bool:
-    """Return whether everything that a step gave is still there."""
-    return all(map(store.holds, step.outputs.values()))
+    from drivetrain.system.part import Part
 
 
 def claim(
-    store: Store, step: StepRun, sources: Mapping[str, str], *, anew: bool
+    step: StepRun, part: Part, sources: Mapping[str, str], *, store: Store, anew: bool
 ) -> Literal["ours", "elsewhere"] | StepRun:
     """Make a step ours by writing its row; or say that a living runner is at it, or return what has been finished.
 
@@ -60,9 +35,9 @@ def claim(
     ledger = store.ledger
     with ledger.transaction():
         if not anew:
-            known = finished(ledger, step.key)
-            if known is not None and is_whole(store, known):
-                return known
+            known = known_outcome(part, step.key, store=store)
+            if known.step is not None and not known.fault:
+                return known.step
         for other in ledger.find(StepRun, {"key": step.key, "state": "running"}):
             if other.run == step.run or is_alive(ledger.get(Runner, other.run)):
                 return "elsewhere"

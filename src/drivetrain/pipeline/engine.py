@@ -9,24 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from drivetrain.errors import CorruptArtifact, DrivetrainError, LeaseLost, StoreError
+from drivetrain.errors import DrivetrainError, LeaseLost, StoreError
 from drivetrain.pipeline.attempt import Attempts
 from drivetrain.pipeline.budget import Budget, Share
-from drivetrain.pipeline.claim import claim, commit, finished, is_whole, why_now
+from drivetrain.pipeline.claim import claim, commit
 from drivetrain.pipeline.code import CodeReader
 from drivetrain.pipeline.conclusion import conclude
 from drivetrain.pipeline.failure import account
 from drivetrain.pipeline.handover import Handover
 from drivetrain.pipeline.key import ingredients_of, key_of
+from drivetrain.pipeline.known import checked_afterwards, giver_of, known_outcome, lost_digest
 from drivetrain.pipeline.mapping import Gathering
-from drivetrain.pipeline.node import Node, inputs_of
+from drivetrain.pipeline.node import Node, inputs_of, why_skipped
 from drivetrain.pipeline.origin import OriginReader
 from drivetrain.pipeline.run import Run, StepRun, StepState
 from drivetrain.pipeline.runner import Heart, mark_interrupted
 from drivetrain.pipeline.schedule import Schedule
 from drivetrain.pipeline.steplog import captured
 from drivetrain.pipeline.task import Order, Outcome
-from drivetrain.store.collection import FORMAT
+from drivetrain.pipeline.why import why_now
 from drivetrain.store.record import new_id, now
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from drivetrain.pipeline.plan import Plan
     from drivetrain.store.artifact import Artifact
     from drivetrain.store.store import Store
-    from drivetrain.system.part import Part
 
 # How often a step that another runner is at is looked for.
 LOOK_S = 0.05
@@ -94,6 +94,8 @@ class Execution:
         self._gathering = Gathering(store)
         # Steps that did not run, written together when the run ends.
         self._unchanged: list[StepRun] = []
+        # Pairs of a step and the one that gave it something that was lost.
+        self._mended: set[tuple[str, str]] = set()
         self._failure: BaseException | None = None
         self._is_ending = threading.Event()
 
@@ -103,9 +105,11 @@ class Execution:
         Raises:
             StepFailed: a step raised; what finished before it is kept, and the next run goes on from there.
             StoreError: something could not be kept.
+            DeclarationError: a step reads a file that is not there, or asks for more than this machine has.
         """
-        for name in self.plan.steps:
-            self.budget.check(self.system.parts[name])
+        for part in (self.system.parts[name] for name in self.plan.steps):
+            self.budget.check(part)
+            part.files_read(self.root)
         with self.store.sharing():
             return self._execute()
 
@@ -183,7 +187,7 @@ class Execution:
 
     def _prepare(self, node: Node) -> StepRun | None:
         """Return the step that is to be done now; None where nothing is, or not yet, or not here."""
-        why_not = self._why_not(node.part)
+        why_not = why_skipped(node.part, self.system, self.artifacts, self.store)
         if why_not:
             step = self._new_step(node, {}, state="skipped", reason=why_not)
             self._unchanged.append(step)
@@ -193,15 +197,16 @@ class Execution:
         key = self.keys[node.name] = key_of(made_of)
         reason = node.reason or ("forced" if self.force & {node.name, node.part.name} else "")
         labels = self._gathering.labels(node)
+        anew = bool(reason) or labels is not None
         if labels is not None:
             ran = sum(self.steps[f"{node.name}[{label}]"].state == "finished" for label in labels)
             reason = f"{ran} of {len(labels)} items ran"
         elif node.part.CACHED:
-            known = finished(self.store.ledger, key)
-            if not reason and known is not None and is_whole(self.store, known):
-                self._take_known(node, known)
+            known = known_outcome(node.part, key, store=self.store)
+            if not reason and known.step is not None and not known.fault:
+                self._take_known(node, known.step)
                 return None
-            reason = reason or ("its output is gone" if known else "")
+            reason = reason or known.fault
             if node.is_mapped:
                 children = self._gathering.expand(node, self.artifacts, force=self.force)
                 self._schedule.add(children)
@@ -210,10 +215,12 @@ class Execution:
                 return None
         else:
             reason = "decides anew in every run"
-        reason = reason or why_now(self.store.ledger, node.name, made_of)
         step = self._new_step(node, made_of, state="running", reason=reason)
+        if not reason:
+            reason = why_now(node.name, made_of, inputs=step.inputs, sources=sources, store=self.store)
+            step = msgspec.structs.replace(step, reason=reason)
         if node.part.CACHED:
-            found = claim(self.store, step, sources, anew=bool(node.reason or reason == "forced" or labels is not None))
+            found = claim(step, node.part, sources, store=self.store, anew=anew)
             if isinstance(found, StepRun):
                 self._take_known(node, found)
                 return None
@@ -225,25 +232,15 @@ class Execution:
         self._show(step)
         return step
 
-    def _why_not(self, part: Part) -> str:
-        """Return why a part is skipped: its condition does not hold, or what it cannot do without was skipped."""
-        for condition in part.waits():
-            if condition not in self.artifacts:
-                return f"{condition} was skipped"
-            if not self.store.value(self.artifacts[condition], bool):
-                return f"{condition} is false"
-        for word, need in self.system.needs[part.name].items():
-            if need not in self.artifacts and word not in part.optional():
-                return f"{need} was skipped"
-        return ""
-
-    def _made_of(self, node: Node) -> tuple[dict[str, str], dict[str, str]]:
+    def _made_of(self, node: Node) -> tuple[dict[str, str], Mapping[str, str]]:
         """Return what the key of a node is made of, and the sources of the code behind it."""
         made_of, sources, warnings = ingredients_of(
             node.part,
             code=self.code,
             settings=self.plan.settings[node.part.name],
-            inputs=inputs_of(node, self.system, self.artifacts, self.store),
+            inputs=inputs_of(node, self.system, self.artifacts),
+            store=self.store,
+            root=self.root,
         )
         self.warnings |= dict.fromkeys(warnings)
         return made_of, sources
@@ -310,18 +307,20 @@ class Execution:
             given = {name: outcome.outputs[name] for name in node.part.outputs()}
             step = msgspec.structs.replace(step, state="finished", outputs=given)
             try:
+                step, warnings = checked_afterwards(step, node.part, lambda: self._made_of(node)[0])
+                self.warnings |= dict.fromkeys(warnings)
                 commit(self.store.ledger, step, outcome.points)
             except LeaseLost:
                 # Whoever took the step over finishes it, or has.
                 self._schedule.elsewhere.append(node)
-            except StoreError as second:
+            except DrivetrainError as second:
                 self._failure = self._failure or second
             else:
                 if not node.label:
                     self._held |= {name: value for name, value in outcome.values.items() if self._takers_left.get(name)}
                 self._settle(node, step)
             return
-        if isinstance(error, CorruptArtifact) and self._mend(node, step, error):
+        if self._mend(node, step, error):
             return
         self._failure = self._failure or error
         state: StepState = "failed" if isinstance(error, Exception) else "interrupted"
@@ -352,6 +351,7 @@ class Execution:
 
     def _settle(self, node: Node, step: StepRun) -> None:
         """Take a step as done: its outputs are there, and those that waited for it may begin."""
+        node.reason = ""
         self._show(step)
         if node.label:
             if self._gathering.take(node, step.outputs):
@@ -371,28 +371,23 @@ class Execution:
 
     # Damage.
 
-    def _mend(self, node: Node, step: StepRun, error: CorruptArtifact) -> bool:
-        """Set a damaged artifact aside, and do the step that gave it again before this one; once."""
-        giver = next((self._schedule.nodes[name] for name in self.plan.steps if self._gave(name, error.digest)), None)
-        if giver is None or giver.reason:
+    def _mend(self, node: Node, step: StepRun, error: BaseException) -> bool:
+        """Where an input's bytes are lost, do the step that gave them again before this one; for each input once."""
+        digest = lost_digest(error)
+        output = giver_of(digest, self.artifacts, self.store) if digest else ""
+        giver = self._schedule.nodes.get(self.system.producers[output].name) if output else None
+        if giver is None or (node.name, giver.name) in self._mended:
             return False
-        self.store.set_aside(error.digest)
-        giver.reason = "its output was damaged"
-        for name in giver.part.outputs():
-            self._held.pop(name, None)
-        self._gathering.forget(giver)
-        self.store.ledger.write(msgspec.structs.replace(step, state="interrupted", error=error.message))
-        self._schedule.wait(node, [giver.name])
-        self._schedule.make_ready(giver)
+        self._mended.add((node.name, giver.name))
+        self.store.ledger.write(msgspec.structs.replace(step, state="interrupted", error=str(error)))
+        if not giver.reason and self.store.artifacts.fault(digest):
+            self.store.set_aside(digest)
+            giver.reason = "its output was damaged or deleted"
+            for name in giver.part.outputs():
+                self._held.pop(name, None)
+            self._gathering.forget(giver)
+            self._unchanged = [other for other in self._unchanged if other.step != giver.name]
+            self._schedule.make_ready(giver)
+        # Another reader may have seen to it before, and it may be done already.
+        self._schedule.wait(node, [giver.name] if giver.reason else [])
         return True
-
-    def _gave(self, name: str, digest: str) -> bool:
-        step = self.steps.get(name)
-        for output in step.outputs.values() if step else ():
-            if output.digest == digest:
-                return True
-            if output.format == FORMAT and self.store.artifacts.has(output.digest):
-                members = self.store.collection(output).members.values()
-                if any(member.digest == digest for member in members):
-                    return True
-        return False

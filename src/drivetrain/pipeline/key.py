@@ -7,34 +7,61 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from drivetrain.data.source import files_named_by
+from drivetrain.system.function import FunctionPart
+from drivetrain.system.outside import environment_digest
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from drivetrain.pipeline.code import CodeReader
+    from drivetrain.store.store import Store
     from drivetrain.system.part import Part
 
 
 def ingredients_of(
-    part: Part, *, code: CodeReader, settings: Mapping[str, Any], inputs: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    part: Part,
+    *,
+    code: CodeReader,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    store: Store,
+    root: Path,
+) -> tuple[dict[str, str], Mapping[str, str], list[str]]:
     """Return what the key of a part is made of, the sources behind its code digests, and warnings.
 
-    `settings` are the part's own, `inputs` the digests of what it takes, by its word for each.
+    `settings` are the part's own, `inputs` the digests of what it takes, by its word for each; `root` is the project's
+    folder.
+
+    Raises:
+        DeclarationError: a file that the part declares is not there.
     """
     made_of = {f"role.{part.ROLE}": ""}
-    sources: dict[str, str] = {}
+    sources: Mapping[str, str] = {}
     warnings: list[str] = []
-    function = part.function_of()
+    function, found = part.function_of(), None
     if function is not None:
-        found = code.read(function)
+        hints = function.__annotations__ if isinstance(part, FunctionPart) else {}
+        found = code.read(function, hints, names_files=part.ROLE == "dataset")
         made_of |= found.ingredients
         sources, warnings = found.sources, found.warnings
+    if (outputs := list(part.outputs())) != [part.name] or function is None:
+        made_of["declared.outputs"] = ", ".join(outputs)
     for name, value in part.declared().items():
         made_of[f"declared.{name}"] = msgspec.json.encode(value, order="deterministic").decode()
     for name, value in settings.items():
         made_of[f"setting.{name}"] = msgspec.json.encode(value, order="deterministic").decode()
     for name, digest in inputs.items():
         made_of[f"input.{name}"] = digest
+    for name in part.environment_read():
+        made_of[f"environment.{name}"] = environment_digest(name)
+    files = part.files_read(root)
+    if found is not None and found.reads:
+        texts = found.texts | {value for value in settings.values() if isinstance(value, str)}
+        files |= files_named_by(texts, part.place.file)
+    for name, path in files.items():
+        made_of[f"file.{name}"] = _digest(path, store)
     return made_of, sources, warnings
 
 
@@ -47,26 +74,10 @@ def key_of(ingredients: Mapping[str, str]) -> str:
     return sha256(msgspec.json.encode(sorted(ingredients.items()))).hexdigest()[:32]
 
 
-def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Return, for people, what differs between the ingredients of two keys.
-
-    >>> changes({"setting.depth": "3"}, {"setting.depth": "4"})
-    ['setting depth: 3 → 4']
-    """
-    found = []
-    for name in sorted(before.keys() | after.keys()):
-        old, new = before.get(name), after.get(name)
-        if old == new:
-            continue
-        family, _, rest = name.partition(".")
-        if family == "code":
-            found.append(f"code of {rest} {'is new' if old is None else 'is gone' if new is None else 'changed'}")
-        elif family == "input":
-            found.append(f"input {rest} changed")
-        elif old is None or new is None:
-            found.append(f"{family} {rest} {'is new' if old is None else 'is gone'}")
-        elif family == "constant":
-            found.append(f"constant {rest} changed")
-        else:
-            found.append(f"{family} {rest}: {old} → {new}")
-    return found
+def _digest(path: Path, store: Store) -> str:
+    try:
+        return store.fingerprints.digest(path)[7:23]
+    except FileNotFoundError:  # another process was faster
+        return "gone"
+    except OSError:  # the step will say what is wrong with it
+        return "unreadable"

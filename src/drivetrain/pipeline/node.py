@@ -65,22 +65,39 @@ def items_of(part: Part, artifacts: Mapping[str, Artifact], store: Store) -> dic
     return {label: {word: columns[word][label] for word in columns} for label in columns[first]}
 
 
-def inputs_of(node: Node, system: System, artifacts: Mapping[str, Artifact], store: Store) -> dict[str, str]:
+def inputs_of(node: Node, system: System, artifacts: Mapping[str, Artifact]) -> dict[str, str]:
     """Return the digest of each thing that a node takes, by the part's own word for it."""
     found = {
         word: artifacts[need].digest if need in artifacts else "skipped"
         for word, need in system.needs[node.part.name].items()
     }
-    found |= {word: item.digest for word, item in node.item.items()}
-    if node.is_mapped:
-        listed = {word for word, source in node.part.conduct.sources().items() if not isinstance(source, str)}
-        found |= {
-            f"{word}[{label}]": item.digest
-            for label, items in (items_of(node.part, artifacts, store) if listed else {}).items()
-            for word, item in items.items()
-            if word in listed
-        }
-    return found
+    return (
+        found
+        | {word: item.digest for word, item in node.item.items()}
+        | (listed_items(node.part) if node.is_mapped else {})
+    )
+
+
+def why_skipped(part: Part, system: System, artifacts: Mapping[str, Artifact], store: Store) -> str:
+    """Return why a part is skipped: its condition does not hold, or what it needs was skipped; empty where it is not."""
+    for condition in part.waits():
+        if condition not in artifacts:
+            return f"{condition} was skipped"
+        if not store.value(artifacts[condition], bool):
+            return f"{condition} is false"
+    for word, need in system.needs[part.name].items():
+        if need not in artifacts and word not in part.optional():
+            return f"{need} was skipped"
+    return ""
+
+
+def listed_items(part: Part) -> dict[str, str]:
+    """Return the digest of the items that are written down where a mapped part is declared, by its word for them."""
+    listed = {word: source for word, source in part.conduct.sources().items() if not isinstance(source, str)}
+    return {
+        word: digest_of(exact.encode(source.now() if isinstance(source, Items) else source))
+        for word, source in listed.items()
+    }
 
 
 def _column(part: Part, word: str, source: Any, artifacts: Mapping[str, Artifact], store: Store) -> dict[str, Item]:

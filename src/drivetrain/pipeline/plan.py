@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,16 +36,32 @@ def make_plan(system: System, *, targets: Sequence[str] = (), settings: Mapping[
     for target in targets:
         if target not in system.parts and target not in system.producers:
             raise UnknownName(kind="part", name=target, known=list(system.parts))
-    wanted: set[str] = set()
-    for target in targets or [name for name, part in system.parts.items() if part.RUNS]:
-        name = target if target in system.parts else system.producers[target].name
-        wanted.update(system.upstream(name))
+    asked = targets or [name for name, part in system.parts.items() if part.RUNS]
+    wanted = set(system.upstream(*(name if name in system.parts else system.producers[name].name for name in asked)))
     steps = tuple(name for name, part in system.parts.items() if name in wanted and part.RUNS)
     return Plan(
         system=system,
         steps=steps,
         settings=_settings(system, settings or {}),
     )
+
+
+def steps_matching(plan: Plan, names: Sequence[str]) -> list[str]:
+    """Return the steps of a plan that names or patterns such as `raw_*` stand for; an output stands for its step.
+
+    Raises:
+        UnknownName: one stands for none.
+    """
+    found: dict[str, None] = {}
+    steps = set(plan.steps)
+    outputs = {output: part.name for output, part in plan.system.producers.items() if part.name in steps}
+    known = [*plan.steps, *(output for output in outputs if output not in steps)]
+    for name in names:
+        matches = [outputs.get(each, each) for each in known if fnmatchcase(each, name)]
+        if not matches:
+            raise UnknownName(kind="step of this run", name=name, known=known)
+        found |= dict.fromkeys(matches)
+    return list(found)
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:

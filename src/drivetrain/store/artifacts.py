@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +37,13 @@ class Artifacts(Protocol):
 
     def has(self, digest: Digest) -> bool:
         """Return whether something is kept under `digest`, without reading it."""
+        ...
+
+    def fault(self, digest: Digest) -> Literal["", "deleted", "damaged"]:
+        """Return what is wrong with the bytes under `digest`.
+
+        Large ones are read through only where their file was touched since it was last verified.
+        """
         ...
 
     def __iter__(self) -> Iterator[Digest]: ...

@@ -6,18 +6,17 @@ import os
 import re
 import time
 from contextlib import contextmanager
-from hashlib import sha256
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from drivetrain.errors import CorruptArtifact, NotFound, StoreUnavailable
 from drivetrain.store.digest import Digest, digest_of
+from drivetrain.store.fingerprints import Fingerprints, digest_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHUNK_BYTES = 1 << 20
 # A file that nobody has written to for this long was left by a process that was killed.
 LEFTOVER_S = 86_400.0
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -35,12 +34,13 @@ class FileArtifacts:
     b'row'
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, fingerprints: Fingerprints | None = None) -> None:
         self.root = root
+        self._fingerprints = fingerprints or Fingerprints(root / "verified")
         self._scratch = root / "partial"
         self._numbers = count()
         # What was verified once is not read through again while its file has not been touched.
-        self._verified: dict[Digest, tuple[int, int, int]] = {}
+        self._verified: dict[Digest, tuple[int, ...]] = {}
         # Folders whose own name is known to be on the disk.
         self._synced: set[Path] = set()
         try:
@@ -82,6 +82,7 @@ class FileArtifacts:
                     os.fsync(file.fileno())
                 self._name(path, digest)
                 self._verified[digest] = _state(self.place(digest))
+                self._fingerprints.remember(self.place(digest), digest)
         except OSError as error:
             if path.parent == self._scratch:  # a file from elsewhere is its owner's
                 self.discard(path)
@@ -104,12 +105,22 @@ class FileArtifacts:
             if self._verified.get(digest) != state:
                 found = digest_of_file(path)
                 if found != digest:
+                    self._fingerprints.forget(path)
                     raise CorruptArtifact(digest=digest, found=found, path=str(path))
                 self._verified[digest] = state
         return path
 
     def has(self, digest: Digest) -> bool:
         return self.place(digest).exists()
+
+    def fault(self, digest: Digest) -> Literal["", "deleted", "damaged"]:
+        path = self.place(digest)
+        try:
+            return "" if self._fingerprints.digest(path) == digest else "damaged"
+        except FileNotFoundError:
+            return "deleted"
+        except OSError:
+            return "damaged"
 
     def scratch_path(self) -> Path:
         """Return the path of a new file in the same file system, for `adopt`."""
@@ -140,13 +151,13 @@ class FileArtifacts:
         # Digests come from requests too: anything else could name a file outside.
         if not _DIGEST.fullmatch(digest):
             raise NotFound(kind="artifact", name=digest, remedy="a digest is `sha256:` and 64 hexadecimal digits")
-        return self.root / "sha256" / digest[7:9] / digest[9:]
+        return Path(f"{self.root}/sha256/{digest[7:9]}/{digest[9:]}")
 
     def _is_safe(self, digest: Digest) -> bool:
-        """Return whether the artifact is there already, and make sure that its name is on the disk."""
+        """Return whether the artifact is there already and whole, and make sure that its name is on the disk."""
         place = self.place(digest)
-        if not place.exists():
-            return False
+        if not place.exists() or self.fault(digest):
+            return False  # a damaged file is replaced by what is put now
         # Another process may have named it a moment ago, and not synced the folder yet.
         self._sync(place.parent)
         return True
@@ -180,19 +191,10 @@ class FileArtifacts:
         )
 
 
-def digest_of_file(path: Path) -> Digest:
-    """Return the digest of a file's bytes, without holding them all."""
-    state = sha256()
-    with open(path, "rb", buffering=0) as file:
-        while chunk := file.read(CHUNK_BYTES):
-            state.update(chunk)
-    return "sha256:" + state.hexdigest()
-
-
-def _state(path: Path) -> tuple[int, int, int]:
+def _state(path: Path) -> tuple[int, ...]:
     """Return what changes when somebody writes to the file."""
     state = path.stat()
-    return state.st_ino, state.st_size, state.st_mtime_ns
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def sync_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from drivetrain.errors import DrivetrainError, StoreUnavailable
-from drivetrain.store.files import digest_of_file
+from drivetrain.store.fingerprints import digest_of_file
 from drivetrain.store.record import now
 from drivetrain.store.rows import Row, digests_in, rows
 

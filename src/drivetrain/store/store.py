@@ -11,6 +11,7 @@ from drivetrain.store.artifact import Artifact
 from drivetrain.store.codecs.codec import codec_for, codec_named, fits, reader_of
 from drivetrain.store.collection import FORMAT, Collection, value_of
 from drivetrain.store.files import FileArtifacts
+from drivetrain.store.fingerprints import Fingerprints
 from drivetrain.store.hold import alone, shared
 from drivetrain.store.sqlite import SQLiteLedger
 
@@ -34,6 +35,7 @@ class Store:
         self, *, root: Path, artifacts: FileArtifacts, ledger: SQLiteLedger, allow_pickle: bool = False
     ) -> None:
         self.root, self.artifacts, self.ledger, self.allow_pickle = root, artifacts, ledger, allow_pickle
+        self.fingerprints = Fingerprints(root / "verified")
 
     @property
     def quarantine(self) -> Path:
@@ -43,7 +45,7 @@ class Store:
     @classmethod
     def open(cls, root: Path, *, allow_pickle: bool = False) -> Store:
         """Open the store in the folder `root`, making it where there is none."""
-        artifacts = FileArtifacts(root / "artifacts")
+        artifacts = FileArtifacts(root / "artifacts", Fingerprints(root / "verified"))
         return cls(root=root, artifacts=artifacts, ledger=SQLiteLedger(root / LEDGER), allow_pickle=allow_pickle)
 
     @staticmethod
@@ -129,14 +131,8 @@ class Store:
         found: Collection = self.json(artifact.digest, Collection)
         return found
 
-    def holds(self, artifact: Artifact) -> bool:
-        """Return whether an artifact is there, and each of its members."""
-        if not self.artifacts.has(artifact.digest):
-            return False
-        return artifact.format != FORMAT or all(map(self.holds, self.collection(artifact).members.values()))
-
     def set_aside(self, digest: str) -> None:
-        """Move a damaged artifact into the folder `quarantine`, where nothing reads it, so that it can be made again."""
+        """Move a damaged artifact into the folder `quarantine`, so that it can be made again."""
         self.quarantine.mkdir(exist_ok=True)
         try:
             self.artifacts.place(digest).rename(self.quarantine / digest[7:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import msgspec
@@ -88,6 +88,8 @@ class Conduct(msgspec.Struct, frozen=True, kw_only=True):
 class Options(TypedDict, total=False):
     """The options that every decorator of a function takes, as they are written."""
 
+    env: str | Sequence[str]
+    files: str | Sequence[str]
     each: Mapping[str, Any]
     when: Any
     retry: int | Retry
@@ -104,7 +106,7 @@ def conduct_of(options: Options, *, place: Place | None = None) -> Conduct:
     Raises:
         BadSetting: a number is out of range, or an option is of the wrong kind.
     """
-    written: dict[str, Any] = dict(options)
+    written: dict[str, Any] = {word: value for word, value in options.items() if word not in ("env", "files")}
     for name, least in (("timeout_s", 0), ("memory_gib", 0), ("cpu", 0), ("gpu", -1)):
         value = written.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= least:

@@ -8,12 +8,14 @@ import msgspec
 
 from drivetrain.errors import BadSetting, DeclarationError, MissingAnnotation, Place, UnknownName
 from drivetrain.system.caller import caller
-from drivetrain.system.conduct import Conduct, Options, conduct_of
+from drivetrain.system.conduct import Options, conduct_of
 from drivetrain.system.declaration import declares
+from drivetrain.system.outside import files_of, names_in
 from drivetrain.system.part import Job, Output, Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 _TAKES_VARIABLE = 0x04 | 0x08  # the code flags of *args and **kwargs
 _EMPTY: dict[str, Any] = {}
@@ -25,6 +27,9 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
     RUNS = True
 
     function: Callable[..., Any]
+    # Environment variables, and files or patterns, that the function reads.
+    env: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, function: Callable[..., Any], /, *, options: Options | None = None, **declared: Any) -> Self:
@@ -47,7 +52,10 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
                 remedy="name each input as a parameter of its own",
                 place=place,
             )
-        conduct = conduct_of(options, place=place) if options else Conduct()
+        options = options or {}
+        declared["env"] = names_in(options.get("env", ()), "env", place=place)
+        declared["files"] = names_in(options.get("files", ()), "files", place=place)
+        conduct = conduct_of(options, place=place)
         return cls(name=function.__name__, place=place, function=function, conduct=conduct, **declared)
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
@@ -102,6 +110,12 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
 
     def outputs(self) -> dict[str, Any]:
         return {self.name: self.annotations().get("return")}
+
+    def environment_read(self) -> tuple[str, ...]:
+        return self.env
+
+    def files_read(self, root: Path) -> dict[str, Path]:
+        return files_of(self.files, root, part=self.name, place=self.place)
 
     def function_of(self) -> Any:
         return self.function
@@ -203,8 +217,10 @@ def step(
     """Declare a function as a step: whatever it returns is kept, and it runs again only when something changed.
 
     With `outputs`, it returns a tuple in that order, or a dict, and each is an output of its own. The other options say
-    how it is carried out; every decorator of a function takes them:
+    what it reads beside its inputs, and how it is carried out; every decorator of a function takes them:
 
+    - `env=["API_URL"]`, `files=["config.yaml", "sql/*.sql"]`: environment variables and files that it reads, from the
+      project's folder; when one changes, it runs again.
     - `each={"month": "months"}`: once for each item of `months`, at once where the machine allows it. A step that takes
       the whole of it gets a list, a dict, or one table. Instead of a name there may be a list.
     - `when="is_worth_it"`: only when that step's bool is true; otherwise it, and what needs it, is skipped. A parameter

@@ -12,6 +12,7 @@ from drivetrain.system.declaration import Declared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import timedelta
     from pathlib import Path
 
     from drivetrain.store.artifact import Artifact
@@ -103,6 +104,18 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False, metaclass=Declar
     def declared(self) -> dict[str, Any]:
         """Return what else decides the part's outcome, as plain values: it becomes part of the key."""
         return {}
+
+    def environment_read(self) -> tuple[str, ...]:
+        """Return the names of the environment variables that decide the part's outcome."""
+        return ()
+
+    def files_read(self, root: Path) -> dict[str, Path]:
+        """Return the files that decide the part's outcome, each by its name in the project's folder `root`."""
+        return {}
+
+    def lasts(self) -> timedelta | None:
+        """Return how long an outcome can be used again; None is forever."""
+        return None
 
     def function_of(self) -> Any:
         """Return the user's function, or None."""

@@ -58,9 +58,9 @@ class System:
         for part in self.parts.values():
             part.check(self.producers)
 
-    def upstream(self, name: str) -> list[str]:
-        """Return the names of the parts that `name` depends on, and itself last, in an order that can be run."""
-        wanted = {name}
+    def upstream(self, *names: str) -> list[str]:
+        """Return the names of the parts that some depend on, with themselves, in an order that can be run."""
+        wanted = set(names)
         for part in reversed(self.parts):
             if part in wanted:
                 wanted.update(self.givers[part])
