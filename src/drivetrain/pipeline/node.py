@@ -79,7 +79,7 @@ def inputs_of(node: Node, system: System, artifacts: Mapping[str, Artifact]) -> 
 
 
 def why_skipped(part: Part, system: System, artifacts: Mapping[str, Artifact], store: Store) -> str:
-    """Return why a part is skipped: its condition does not hold, or what it needs was skipped; empty where it is not."""
+    """Return why a part is skipped: its condition does not hold, or what it needs was skipped; empty otherwise."""
     for condition in part.waits():
         if condition not in artifacts:
             return f"{condition} was skipped"
