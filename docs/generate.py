@@ -130,6 +130,7 @@ WHAT_TO_DO = {
     "BadSetting": "Give a value of the type of the default.",
     "UsageError": "Read the line with the arrow: it says how to ask.",
     "NotFound": "Take the name that it proposes; `drivetrain runs` and `drivetrain models` list what there is.",
+    "BadFilter": "Mend the filter at the place that it points at; see [filters](experiments.md#filters).",
     "MissingExtra": "Run the `pip install` that it prints.",
     "Refused": "Take the safe way that it names, or set the setting that allows it.",
     "StoreError": "Mend what it names and run again: what finished is kept.",

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from drivetrain.data.split import split
     from drivetrain.monitoring.monitor import Drift, Monitor
     from drivetrain.monitoring.trigger import Trigger, cron, now
-    from drivetrain.pipeline.log import log
+    from drivetrain.pipeline.log import attach, log
+    from drivetrain.pipeline.track import track
     from drivetrain.registry.gate import Gate
     from drivetrain.serving.service import Canary, Service
     from drivetrain.system.function import step
@@ -36,6 +37,7 @@ _HOMES = {
     "Service": "serving.service",
     "System": "system.system",
     "Trigger": "monitoring.trigger",
+    "attach": "pipeline.log",
     "between": "data.checks",
     "champion": "training.evaluation",
     "check": "data.checks",
@@ -56,14 +58,15 @@ _HOMES = {
     "row_count": "data.checks",
     "split": "data.split",
     "step": "system.function",
+    "track": "pipeline.track",
     "unique": "data.checks",
     "xy": "training.frame",
 }
 
 __all__ = [
-    "Canary", "Drift", "Gate", "Monitor", "Service", "System", "Trigger", "between", "champion", "check", "cron",
-    "dataset", "evaluation", "features", "fresh", "log", "matches", "metrics", "model", "not_null", "now", "one_of",
-    "read", "reference", "row_count", "split", "step", "unique", "xy",
+    "Canary", "Drift", "Gate", "Monitor", "Service", "System", "Trigger", "attach", "between", "champion", "check",
+    "cron", "dataset", "evaluation", "features", "fresh", "log", "matches", "metrics", "model", "not_null", "now",
+    "one_of", "read", "reference", "row_count", "split", "step", "track", "unique", "xy",
 ]  # fmt: skip
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import open_project
 from drivetrain.cli.screen import duration
 from drivetrain.errors import UnknownName
+from drivetrain.experiments.remark import checked_tags, tag
 from drivetrain.pipeline.engine import Execution
 from drivetrain.pipeline.plan import make_plan, parse_settings
 
@@ -28,6 +30,7 @@ def arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
     parser.add_argument("--reason", default="by hand", help="why this run happens; it is recorded")
+    parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="tag the run; may be given again")
     parser.add_argument("--workers", type=int, default=0, help="how many steps run at once")
 
 
@@ -38,6 +41,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
     for name in options.force:
         if name not in opened.system.parts:
             raise UnknownName(kind="part", name=name, known=list(opened.system.parts))
+    tags = checked_tags(options.tag)
     running: dict[str, None] = {}
     done = 0
     with screen.busy("planning …") as status:
@@ -61,6 +65,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
             force=frozenset(options.force),
             observer=observe,
         )
+        if tags:
+            tag(opened.store.ledger, execution.run.id, tags, actor=getpass.getuser())
         try:
             run = execution.execute()
         finally:

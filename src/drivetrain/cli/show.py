@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import open_project, open_store
 from drivetrain.cli.screen import ago, duration
-from drivetrain.errors import NotFound, UsageError
-from drivetrain.pipeline.run import Metric, Run, StepRun
+from drivetrain.errors import UsageError
+from drivetrain.experiments.remark import notes_of, run_named, tags_of
+from drivetrain.pipeline.attachment import attachments_of
+from drivetrain.pipeline.figure import Figure
+from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.system.drawing import html, svg, text
 
 if TYPE_CHECKING:
@@ -45,18 +48,15 @@ def execute(options: Namespace, screen: Screen) -> Any:
 
 def _run(options: Namespace) -> Any:
     _, store = open_store(options)
-    recent = store.ledger.find(Run, order="-started_at", limit=200)
-    chosen = (
-        recent[0]
-        if options.run == "latest" and recent
-        else next((run for run in recent if run.id == options.run), None)
-    ) or store.ledger.get(Run, options.run)
-    if chosen is None:
-        raise NotFound(kind="run", name=options.run, known=[run.id for run in recent])
+    chosen = run_named(store.ledger, options.run)
+    steps = store.ledger.find(StepRun, {"run": chosen.id})
     return {
         "run": chosen,
-        "steps": store.ledger.find(StepRun, {"run": chosen.id}),
-        "metrics": store.ledger.find(Metric, {"run": chosen.id}),
+        "steps": steps,
+        "metrics": store.ledger.find(Figure, {"run": chosen.id, "kind": "metric"}),
+        "attachments": attachments_of(store, steps),
+        "tags": tags_of(store.ledger, chosen.id)[chosen.id],
+        "notes": notes_of(store.ledger, chosen.id),
     }
 
 
@@ -67,6 +67,29 @@ def show(result: Any, screen: Screen) -> None:
         screen.line(result["drawing"])
     else:
         _show_run(result["run"], result["steps"], screen)
+        _show_beside(result, screen)
+
+
+def _show_beside(result: Any, screen: Screen) -> None:
+    """Show the metrics and attachments of a run, and what people said about it."""
+    metrics: list[Figure] = result["metrics"]
+    if metrics:
+        screen.line()
+        rows = [(each.name, each.value, each.low, each.high) for each in metrics]
+        screen.table(("metric", "value", "least", "greatest"), rows, right=("value", "least", "greatest"))
+    if result["attachments"]:
+        screen.line()
+        rows_attached = [
+            (f"{each.step}.{each.name}", each.media_type, f"{each.artifact.size_bytes:,} bytes", each.artifact.digest)
+            for each in result["attachments"]
+        ]
+        screen.table(("attached", "kind", "size", "digest"), rows_attached, right=("size",))
+    if result["tags"] or result["notes"]:
+        screen.line()
+    if result["tags"]:
+        screen.line(f"tagged {', '.join(result['tags'])}")
+    for note in result["notes"]:
+        screen.line(f"{note.text}  ({note.actor}, {ago(note.at)})")
 
 
 def _show_run(run: Run, steps: list[StepRun], screen: Screen) -> None:

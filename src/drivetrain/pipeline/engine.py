@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from drivetrain.errors import DrivetrainError, NotFound, Place, StepFailed, StoreError
+from drivetrain.pipeline.attachment import attach
 from drivetrain.pipeline.code import CodeReader
+from drivetrain.pipeline.figure import outcome_of, settings_of
 from drivetrain.pipeline.key import changes, ingredients_of, key_of
 from drivetrain.pipeline.log import CURRENT
 from drivetrain.pipeline.memory import PeakMemory
 from drivetrain.pipeline.origin import OriginReader
-from drivetrain.pipeline.run import Metric, Run, StepRun
+from drivetrain.pipeline.points import Points
+from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.pipeline.source import Source
 from drivetrain.security.event import record_event
 from drivetrain.store.record import new_id, now
@@ -33,8 +36,6 @@ if TYPE_CHECKING:
 
     Observer = Callable[[StepRun], None]
 
-# How often the points of a running step's curves are written, so that they can be watched.
-FLUSH_S = 1.0
 _SHARED_TYPES = (int, float, str, bytes, bool, type(None))
 
 
@@ -83,7 +84,7 @@ class Execution:
         """
         mark_interrupted(self.store)
         origin = OriginReader(self.root)
-        self.store.ledger.write(self.run)
+        self.store.ledger.write(self.run, *settings_of(self.run))
         failure: BaseException | None = None
         try:
             self._schedule()
@@ -105,7 +106,8 @@ class Execution:
                 error="" if failure is None else str(failure) or type(failure).__name__,
             )
             with self.store.ledger.transaction():
-                self.store.ledger.write(self.run, *self._pending_cached)
+                figures = outcome_of(self.store.ledger, self.run.id, self.steps.values())
+                self.store.ledger.write(self.run, *self._pending_cached, *figures)
                 record_event(
                     self.store.ledger, f"run.{state}", subject=self.run.id, actor=found.actor, message=self._sentence()
                 )
@@ -226,7 +228,7 @@ class Execution:
                 error=_account(failed),
             )
             try:
-                self.store.ledger.write(step, *task.points)
+                task.points.close(step)
             except StoreError as second:
                 failed.add_note(f"and its failure could not be recorded: {second}")
             self.steps[step.step] = step
@@ -238,7 +240,7 @@ class Execution:
             step, state="finished", seconds=time.perf_counter() - started, peak_mib=memory.mib(), outputs=kept
         )
         try:
-            self.store.ledger.write(step, *task.points)
+            task.points.close(step)
         except StoreError as error:
             return error
         self._settle(step)
@@ -295,8 +297,7 @@ class Task:
         self.run, self.store, self.system = execution.run.id, execution.store, execution.system
         self.settings: Mapping[str, Any] = step.settings
         self.root = execution.root
-        self.points: list[Metric] = []
-        self._flushed_at = time.monotonic()
+        self.points = Points(self, step.step)
 
     def artifact(self, name: str) -> Artifact:
         """Return what is known of an output that this step may read."""
@@ -322,13 +323,13 @@ class Task:
         """Return the settings of a part in this run."""
         return self._execution.plan.settings[name]
 
-    def log(self, name: str, value: float, step: int = 0) -> None:
-        """Record one point of a metric; curves of a long step are written as they grow."""
-        self.points.append(Metric(run=self.run, step=self._step.step, name=name, index=step, value=float(value)))
-        if time.monotonic() - self._flushed_at > FLUSH_S:
-            self.store.ledger.write(*self.points)
-            self.points.clear()
-            self._flushed_at = time.monotonic()
+    def log(self, name: str, value: float, step: int | None = None) -> None:
+        """Record one point of a metric."""
+        self.points.log(name, value, step)
+
+    def attach(self, name: str, value: Any) -> None:
+        """Keep a value or a file beside this step's output."""
+        attach(self.store, self.run, self._step.step, name, value)
 
 
 def execute(plan: Plan, *, store: Store, root: Path, **options: Any) -> Run:

@@ -58,16 +58,3 @@ class StepRun(Record, frozen=True, kw_only=True):
     # What the key was made of, each with its own digest: `code`, `settings.depth`, `input.flights`, `package.polars`, …
     ingredients: dict[str, str] = {}
     error: str = ""
-
-
-class Metric(Record, frozen=True, kw_only=True):
-    """One point of a metric. A single figure is the point with index 0."""
-
-    TABLE: ClassVar[str] = "metric"
-    KEY: ClassVar[tuple[str, ...]] = ("run", "step", "name", "index")
-
-    run: str
-    step: str
-    name: str
-    index: int = 0
-    value: float
