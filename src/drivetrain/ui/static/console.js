@@ -193,6 +193,7 @@ function renewCharts(region, newer) {
     box.dataset.chart = others[at].dataset.chart;
     known.chart = charts[at];
     known.plot.setData([charts[at].x, ...charts[at].lines.map((line) => line.values)]);
+    known.plot.setLegend({ idx: null });
   });
   return true;
 }
