@@ -9,11 +9,16 @@ import argparse
 import re
 from pathlib import Path
 
-from benchmarks import pipeline, serving, startup
+from benchmarks import pipeline, serving, startup, tracking
 from benchmarks.measure import ROOT, machine
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-BENCHMARKS = {"startup": startup.measure, "pipeline": pipeline.measure, "serving": serving.measure}
+BENCHMARKS = {
+    "startup": startup.measure,
+    "pipeline": pipeline.measure,
+    "serving": serving.measure,
+    "tracking": tracking.measure,
+}
 
 
 def write(page: Path, name: str, text: str) -> None:
