@@ -9,7 +9,7 @@ import argparse
 import re
 from pathlib import Path
 
-from benchmarks import keys, pipeline, serving, startup
+from benchmarks import keys, pipeline, serving, startup, tracking
 from benchmarks.measure import ROOT, machine
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "pipeline": pipeline.measure,
     "keys": keys.measure,
     "serving": serving.measure,
+    "tracking": tracking.measure,
 }
 
 

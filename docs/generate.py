@@ -131,6 +131,7 @@ WHAT_TO_DO = {
     "BadSetting": "Give a value of the type of the default.",
     "UsageError": "Read the line with the arrow: it says how to ask.",
     "NotFound": "Take the name that it proposes; `drivetrain runs` and `drivetrain models` list what there is.",
+    "BadFilter": "Mend the filter at the place that it points at; see [filters](experiments.md#filters).",
     "MissingExtra": "Run the `pip install` that it prints.",
     "BadArchive": "Copy or export it again; nothing of it was taken. See "
     "[moving runs](store.md#moving-runs-and-backups).",

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from drivetrain.monitoring.monitor import Drift, Monitor
     from drivetrain.monitoring.trigger import Trigger, cron, now
     from drivetrain.pipeline.approval import Approval
-    from drivetrain.pipeline.log import log
+    from drivetrain.pipeline.log import attach, log
+    from drivetrain.pipeline.track import track
     from drivetrain.registry.gate import Gate
     from drivetrain.serving.service import Canary, Service
     from drivetrain.system.conduct import Retry
@@ -43,6 +44,7 @@ _HOMES = {
     "System": "system.system",
     "Trigger": "monitoring.trigger",
     "TryAgain": "errors",
+    "attach": "pipeline.log",
     "between": "data.checks",
     "champion": "training.evaluation",
     "check": "data.checks",
@@ -63,15 +65,16 @@ _HOMES = {
     "row_count": "data.checks",
     "split": "data.split",
     "step": "system.function",
+    "track": "pipeline.track",
     "unique": "data.checks",
     "xy": "training.frame",
 }
 
 __all__ = [
     "Approval", "Canary", "Drift", "Gate", "GiveUp", "Monitor", "Retry", "Service", "System", "Trigger", "TryAgain",
-    "between", "champion", "check", "cron", "dataset", "evaluation", "features", "fresh", "log", "matches",
-    "metrics", "model", "not_null", "now", "one_of", "read", "reference", "row_count", "split", "step", "unique",
-    "xy",
+    "attach", "between", "champion", "check", "cron", "dataset", "evaluation", "features", "fresh", "log",
+    "matches", "metrics", "model", "not_null", "now", "one_of", "read", "reference", "row_count", "split", "step",
+    "track", "unique", "xy",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@
     │   └── BadSetting
     ├── UsageError              a command or call asks for something that is not there
     │   ├── NotFound
+    │   ├── BadFilter
     │   ├── MissingExtra
     │   ├── BadArchive
     │   └── Refused
@@ -177,6 +178,16 @@ class NotFound(UsageError):
         super().__init__(f"no {kind} {name!r} is known", remedy=remedy or nearest(name, known))
         self.kind, self.name, self.known = kind, name, tuple(known)
         self.facts = {"kind": kind, "name": name, "known": self.known, "remedy": remedy}
+
+
+class BadFilter(UsageError):
+    """A filter over runs cannot be understood; the message points at the place."""
+
+    def __init__(self, *, filter: str, start: int, found: str, right: str, length: int = 1) -> None:  # noqa: A002  # as users call it
+        line = "".join(each if each.isprintable() else " " for each in filter)
+        super().__init__(f"{found}\n  {line}\n  {' ' * start}{'^' * max(length, 1)}", remedy=right)
+        self.filter, self.start, self.length, self.found, self.right = filter, start, length, found, right
+        self.facts = {"filter": filter, "start": start, "length": length, "found": found, "right": right}
 
 
 class MissingExtra(UsageError):

@@ -341,3 +341,33 @@ def test_threads_share_a_ledger(ledger: Ledger) -> None:
         thread.join()
 
     assert len(ledger.find(Lap)) == 100
+
+
+def test_one_of_several_values_will_do(ledger: Ledger) -> None:
+    ledger.write(*[Lap(car=car, number=number, seconds=1.0) for car in "abc" for number in (1, 2)])
+
+    assert [lap.car for lap in ledger.find(Lap, {"car in": ["a", "c"], "number": 2})] == ["a", "c"]
+    assert ledger.find(Lap, {"car in": []}) == []
+
+
+def test_a_question_in_sql_is_answered_from_tables_that_are_made_ready(ledger: Ledger) -> None:
+    ledger.prepare(Lap, Trip)
+    assert ledger.select("SELECT count(*) FROM lap JOIN trip ON trip.car = lap.car") == [(0,)]
+    ledger.write(Lap(car="a'; --", number=1, seconds=2.0))
+
+    assert ledger.select("SELECT number, seconds FROM lap WHERE car = ?", ("a'; --",)) == [(1, 2.0)]
+
+
+def test_a_statement_is_part_of_the_transaction(ledger: Ledger) -> None:
+    ledger.execute("CREATE TABLE IF NOT EXISTS count (number INTEGER)")
+
+    def interrupted() -> None:
+        with ledger.transaction():
+            ledger.execute("INSERT INTO count VALUES (?)", (1,))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
+    ledger.execute("INSERT INTO count VALUES (?)", (2,))
+
+    assert ledger.select("SELECT number FROM count") == [(2,)]

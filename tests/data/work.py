@@ -36,8 +36,11 @@ class Work:
     def settings_of(self, name: str) -> Mapping[str, Any]:
         return self.system.parts[name].settings()
 
-    def log(self, name: str, value: float, step: int = 0) -> None:
+    def log(self, name: str, value: float, step: int | None = None) -> None:
         self.points[name] = value
+
+    def attach(self, name: str, value: Any) -> None:
+        raise NotImplementedError
 
     def until(self, name: str, **settings: Any) -> Any:
         """Perform all that `name` depends on, and itself; return its value."""

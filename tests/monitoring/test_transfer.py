@@ -23,7 +23,8 @@ from tests.project import Project
 import drivetrain
 from drivetrain.errors import BadArchive, CorruptLedger, NotFound, Refused
 from drivetrain.monitoring.transfer import KINDS, export_everything, export_runs, import_archive
-from drivetrain.pipeline.run import Metric, Run, StepRun
+from drivetrain.pipeline.figure import Figure
+from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.registry.version import AliasChange, Version
 from drivetrain.security.event import Event, broken_link, record_event
 from drivetrain.store.digest import digest_of
@@ -120,7 +121,7 @@ def test_runs_come_home_and_their_steps_do_not_run_again(far: Project, project: 
     assert project.json("show", last)["run"]["id"] == last
     assert project.json("store", "fsck")["state"] == "sound"
     store = project.store()
-    assert store.ledger.find(Metric)
+    assert store.ledger.find(Figure)
     assert broken_link(store.ledger.find(Event, order="number")) is None
 
 

@@ -9,7 +9,9 @@ import time
 
 from tests.project import Project
 
-from drivetrain.pipeline.run import Metric, Run, StepRun
+from drivetrain.pipeline.figure import Figure
+from drivetrain.pipeline.points import points_of
+from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.security.event import Event, broken_link
 
 HEAD = "import time\n\nimport drivetrain as dt\n\n\n"
@@ -100,8 +102,11 @@ def test_figures_that_a_step_logs_are_kept_also_when_it_fails(project: Project) 
         "    raise RuntimeError('out of luck')\n"
     )
     project.command("run", check=1)
-    points = project.store().ledger.find(Metric, {"name": "loss"}, order="index")
-    assert [point.value for point in points] == [1.0, 0.5, 1 / 3]
+    ledger = project.store().ledger
+    (figure,) = ledger.find(Figure, {"kind": "metric"})
+    assert (figure.name, figure.value, figure.low, figure.high) == ("fit.loss", 1 / 3, 1 / 3, 1.0)
+    assert figure.curve is not None
+    assert points_of(ledger, figure.curve) == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
 
 
 def test_what_happened_is_in_the_chain_of_events(project: Project) -> None:

@@ -6,8 +6,9 @@ import pytest
 from tests.project import Project
 
 from drivetrain.errors import NotFound, Refused
+from drivetrain.pipeline.figure import Figure
 from drivetrain.pipeline.retention import Pin, delete_runs, expendable, needs, pin, unpin
-from drivetrain.pipeline.run import Metric, Run, StepRun
+from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.security.event import Event, broken_link
 from drivetrain.store.record import now
 from drivetrain.store.store import Store
@@ -26,7 +27,7 @@ def write_run(store: Store, name: str, *, age_days: int, origin: str = "", state
         run=name, step="a", role="step", state="cached" if origin else "finished", key=f"key of {origin or name}",
         origin=origin or name, reason=f"not like {origin}", started_at=moment,
     )  # fmt: skip
-    store.ledger.write(run, step, Metric(run=name, step="a", name="loss", value=1.0))
+    store.ledger.write(run, step, Figure(run=name, kind="metric", name="a.loss", step="a", value=1.0))
 
 
 def delete(store: Store, *names: str) -> list[str]:
@@ -41,7 +42,7 @@ def test_a_run_goes_with_all_that_belongs_to_it_and_the_chain_says_so(store: Sto
 
     assert [run.id for run in store.ledger.find(Run)] == ["run-2"]
     assert [step.run for step in store.ledger.find(StepRun)] == ["run-2"]
-    assert [metric.run for metric in store.ledger.find(Metric)] == ["run-2"]
+    assert [figure.run for figure in store.ledger.find(Figure)] == ["run-2"]
     events = store.ledger.find(Event, order="number")
     assert [(event.kind, event.subject, event.actor) for event in events] == [("run.deleted", "run-1", "ada")]
     assert broken_link(events) is None

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from unittest.mock import patch
 
 import msgspec
@@ -16,8 +17,12 @@ import polars as pl
 
 from drivetrain.data.profile import profile_table
 from drivetrain.data.schema import Column, Kind, Roles
+from drivetrain.experiments.remark import note, tag
 from drivetrain.monitoring.window import Alert, Signal, Window
-from drivetrain.pipeline.run import Metric, Run, RunState, StepRun
+from drivetrain.pipeline.attachment import attach
+from drivetrain.pipeline.figure import outcome_of, settings_of
+from drivetrain.pipeline.points import Points
+from drivetrain.pipeline.run import Run, RunState, StepRun
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import AliasChange, Decision, Judgement, Signature, Version
 from drivetrain.security import event as events
@@ -27,6 +32,7 @@ from drivetrain.store.digest import digest_of
 from drivetrain.store.record import Record, now
 from drivetrain.store.store import Store
 from drivetrain.system.load import load_system
+from drivetrain.system.part import Job
 from drivetrain.system.system import System
 
 SYSTEM = Path(__file__).with_name("flights.py")
@@ -113,6 +119,7 @@ class Story:
 
     def first(self) -> None:
         run = self.run("by hand", until="2013-04-01", rows=80_789, auc=0.7012, fresh=set(_SECONDS))
+        self.attached(run)
         self.pass_time(3)
         self.version(run, 1, 0.7012, {"learning_rate": 0.1, "leaves": 31}, until="2013-04-01")
         self.decide(run, 1, "", 0.7012, None, "promoted")
@@ -127,6 +134,15 @@ class Story:
         self.decide(run, 2, "lateness@1", 0.6987, 0.7012, "refused")
         self.pass_time(14)
         self.run("by hand", until="2013-04-01", rows=80_789, auc=0.7012, fresh=set())
+
+    def attached(self, run: str) -> None:
+        tag(self.store.ledger, run, ["baseline", "v1"], actor="ada")
+        note(self.store.ledger, run, "Without the weather of the arrival: it is not known an hour before.", actor="ada")
+        attach(self.store, run, "quality", "confusion", {"late": [812, 1104], "in time": [403, 6808]})
+        attach(self.store, run, "quality", "by_carrier", pl.DataFrame(
+            {"carrier": ["UA", "B6", "EV", "DL"] * 5, "flights": range(20), "auc": [0.71, 0.69, 0.73, 0.7] * 5}
+        ))  # fmt: skip
+        attach(self.store, run, "quality", "report", "A flight is late when it leaves after 15 minutes.\n" * 3)
 
     def drift(self) -> None:
         self.pass_time(20)
@@ -263,16 +279,17 @@ class Story:
             if failed:
                 break
         if "lateness" in fresh:
-            self.write(*[
-                Metric(run=run, step="lateness", name=name, index=index,
-                       value=low + 0.25 * math.exp(-index / 18) + self.random.uniform(0, 0.004))
-                for name, low in (("loss", 0.41), ("validation_loss", 0.45)) for index in range(60)
-            ])  # fmt: skip
-            self.write(Metric(run=run, step="quality", name="auc", value=auc),
-                       Metric(run=run, step="quality", name="brier", value=0.19 - auc / 20))  # fmt: skip
-        self.write(
-            *made,
-            Run(
+            fitted = Points(cast("Job", SimpleNamespace(store=self.store, run=run)), "lateness")
+            for name, low in (("loss", 0.41), ("validation_loss", 0.45)):
+                for index in range(60):
+                    loss = low + 0.25 * math.exp(-index / 18) + self.random.uniform(0, 0.004)
+                    fitted.log(name, loss)
+            fitted.close()
+            judged = Points(cast("Job", SimpleNamespace(store=self.store, run=run)), "quality")
+            judged.log("auc", auc)
+            judged.log("brier", 0.19 - auc / 20)
+            judged.close()
+        finished = Run(
                 id=run, system="flights", state=state, started_at=started, finished_at=self.clock, reason=reason,
                 actor="ada", settings=given,
                 commit="4f9d2c81a07be6635d8c0e41f2ab97c35de81f06",
@@ -280,8 +297,9 @@ class Story:
                 environment={"python": "3.11.7", "platform": "linux", "processors": "2", "polars": "2.1.0",
                              "scikit-learn": "1.9.1"},
                 error=_FAILURE.splitlines()[0] if failing else "",
-            ),
         )  # fmt: skip
+        figures = outcome_of(self.store.ledger, run, made)
+        self.write(*made, finished, *settings_of(finished), *figures)
         done = [step.state for step in made]
         self.event(
             f"run.{state}", run,

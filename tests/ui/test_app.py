@@ -24,6 +24,8 @@ HOSTILE = """<script>alert(1)</script>"' onload=x &amp; {{ 7 * 7 }}"""
 ADDRESSES = (
     *("/", "/system", "/parts/flights", "/parts/departure", "/parts/lateness", "/parts/gate", "/parts/service"),
     *("/parts/watch", "/parts/retrain", "/runs", "/runs?state=failed", "/runs/run-0f3k9v2m00001"),
+    *("/runs?q=quality.auc+>+0.7&sort=-quality.auc", "/runs?q=state+%3D+failed+and+", "/compare"),
+    "/compare?runs=run-0f3k9v2m00001,run-0f3k9v2m00003,latest",
     *("/runs/run-0f3k9v2m00002", "/models", "/versions/lateness@1", "/versions/lateness@4", "/live", "/live/service"),
     *("/events", "/events?topic=models", "/events?before=5", "/predictions"),
 )
@@ -179,7 +181,7 @@ def test_a_page_asks_the_ledger_a_few_questions_however_long_the_list(
         return find(*arguments, **options)
 
     monkeypatch.setattr(told.ledger, "find", counted)
-    for path, most in (("/runs", 2), ("/models", 6), ("/", 20), ("/system", 8), ("/live", 8)):
+    for path, most in (("/runs", 4), ("/models", 6), ("/", 20), ("/system", 8), ("/live", 8)):
         asked = 0
         visitor.ask(path)
         assert asked <= most, path

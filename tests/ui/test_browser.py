@@ -8,14 +8,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
 
+from drivetrain.pipeline.attachment import attach
+from drivetrain.pipeline.points import Points
+from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.security.event import record_event
+from drivetrain.store.record import now
 from drivetrain.store.store import Store
+from drivetrain.system.part import Job
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -43,16 +49,9 @@ store.close()
 serve_console(Project(root=root, values={}), seed.system(), port=int(sys.argv[2]))
 """
 PAGES = (
-    *(
-        "/",
-        "/system",
-        "/parts/flights",
-        "/parts/watch",
-        "/parts/retrain",
-        "/runs",
-        "/runs/run-0f3k9v2m00001",
-        "/runs/run-0f3k9v2m00002",
-    ),
+    *("/", "/system", "/parts/flights", "/parts/watch", "/parts/retrain", "/runs"),
+    *("/runs/run-0f3k9v2m00001", "/runs/run-0f3k9v2m00002"),
+    *("/runs?q=quality.auc+>+0.7&sort=-quality.auc", "/compare?runs=run-0f3k9v2m00001,run-0f3k9v2m00003", "/compare"),
     *("/models", "/versions/lateness@4", "/live", "/events?topic=watching", "/predictions"),
 )
 
@@ -175,4 +174,112 @@ def test_an_open_page_shows_what_is_recorded_meanwhile(served: Served, browser: 
 
     # What did not change was not drawn anew.
     assert tab.page.evaluate("window.mine.isConnected")
+    assert not tab.complaints
+
+
+# What an attached page may try: to tell of itself first, so that the test knows that it ran.
+HOSTILE = """<body><script>
+const told = [`origin ${origin}`];
+const tries = {
+  parent: () => parent.document.title, top: () => { top.location = "/stolen"; }, cookie: () => document.cookie,
+  storage: () => localStorage.length, opener: () => window.open("/") || (() => { throw 0; })(),
+};
+for (const [name, attempt] of Object.entries(tries)) {
+  try { attempt(); told.push(`${name} allowed`); } catch { told.push(`${name} refused`); }
+}
+fetch("/api/runs").then(() => told.push("fetch allowed"), () => told.push("fetch refused"))
+  .finally(() => { document.body.innerHTML = told.join(", "); });
+</script></body>"""
+DRAWING = """<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40" onload="document.title = 'ran'">
+<script>document.title = "ran"; fetch("/api/runs").then(() => { document.title = "read"; });</script>
+<rect width="40" height="40"/></svg>"""
+
+
+def test_what_a_step_attached_never_reaches_the_console(served: Served, browser: Any) -> None:
+    store = Store.open(served.root / ".drivetrain")
+    run = "run-0f3k9v2m00001"
+    for name, text in (("page.html", HOSTILE), ("drawing.svg", DRAWING)):
+        (served.root / name).write_text(text)
+        attach(store, run, "lateness", f"<script>alert('{name}')</script>", served.root / name)
+    store.close()
+    page = tab_of(browser).page
+    title = "lateness"
+    page.goto(f"{served.address}/runs/{run}")
+    frame = page.frame_locator("iframe").first
+    page.locator("iframe").first.scroll_into_view_if_needed()
+    frame.get_by_text("fetch").wait_for(timeout=20_000)
+    told = frame.locator("body").inner_text()
+
+    assert told.startswith("origin null")
+    assert "allowed" not in told, told
+    assert page.url.endswith(run)
+    assert title not in page.title()
+    addresses = page.locator(".attachment header a").evaluate_all("links => links.map(link => link.href)")
+    hostile = [address for address in addresses if "alert" in address]
+    assert len(hostile) == 2
+    for address in hostile:
+        # Opened on its own it is no part of the console either.
+        alone = tab_of(browser).page
+        alone.goto(address)
+        alone.wait_for_timeout(500)
+        assert alone.title() not in ("ran", "read")
+        # The page leads its own tab away, which any page may; it takes nothing along, and the drawing stays.
+        assert alone.url.endswith("/stolen") or alone.evaluate("origin") == "null"
+        assert alone.url.endswith("/stolen") == ("page.html" in address)
+        answer = alone.request.get(address)
+        assert answer.headers["content-security-policy"].startswith("sandbox")
+        assert "allow-same-origin" not in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_curves_of_a_running_step_grow_by_themselves(served: Served, browser: Any) -> None:
+    store = Store.open(served.root / ".drivetrain")
+    run = "run-0f3k9v2m99999"
+    store.ledger.write(
+        Run(id=run, system="flights", state="running", started_at=now()),
+        StepRun(
+            run=run, step="lateness", role="model", state="running", key="k", origin=run, reason="", started_at=now()
+        ),
+    )  # fmt: skip
+    points = Points(cast("Job", SimpleNamespace(store=store, run=run)), "lateness")
+    tab = tab_of(browser)
+    tab.page.goto(f"{served.address}/runs/{run}")
+    tab.page.wait_for_timeout(500)
+
+    def last() -> str:
+        return str(tab.page.locator("[data-value]").first.inner_text())
+
+    for value in (0.5, 0.25):
+        points.log("loss", value)
+    points.flush()
+    tab.page.locator("[data-chart] canvas").wait_for(timeout=20_000)
+    assert last() == "0.250"
+    tab.page.evaluate("window.mine = document.querySelector('[data-chart]')")
+    points.log("loss", 0.125)
+    points.flush()
+    tab.page.locator("[data-value]", has_text="0.125").wait_for(timeout=20_000)
+
+    # It goes on in the same chart.
+    assert tab.page.evaluate("window.mine.isConnected")
+    assert not tab.complaints
+    points.close()
+    store.close()
+
+
+def test_ticked_runs_are_compared_and_stay_ticked(served: Served, browser: Any) -> None:
+    tab = tab_of(browser)
+    tab.page.goto(f"{served.address}/runs")
+    ticks = tab.page.locator(".tick")
+    ticks.nth(0).check()
+    assert tab.page.get_by_role("button", name="Compare").is_disabled()
+    ticks.nth(1).check()
+    store = Store.open(served.root / ".drivetrain")
+    store.ledger.write(Run(id="run-0f3k9v2m99998", system="flights", state="finished", started_at=now()))
+    store.close()
+    tab.page.get_by_text("run-0f3k9v2m99998").wait_for(timeout=20_000)
+
+    tab.page.get_by_role("button", name="Compare").click()
+    tab.page.wait_for_url("**/compare?run=*")
+
+    assert "2 runs side by side" in tab.page.locator("h1").inner_text()
     assert not tab.complaints

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.cli.project import kept_store, make_store, open_system
 from drivetrain.cli.screen import counted, duration
 from drivetrain.errors import DrivetrainError
+from drivetrain.experiments.remark import checked_tags, tag
 from drivetrain.pipeline.engine import Execution
 from drivetrain.pipeline.guardian import record_crash
 from drivetrain.pipeline.plan import make_plan, parse_settings, steps_matching
 from drivetrain.registry.version import REFUSED_EXIT_CODE
+from drivetrain.security.actor import actor
 from drivetrain.system.settings import find_project
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--no-cache", action="store_true", help="run every step; what they give can be used later")
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
     parser.add_argument("--reason", default="by hand", help="why this run happens; it is recorded")
+    parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="tag the run; may be given again")
     parser.add_argument("--workers", type=int, default=0, help="how many steps run at once")
 
 
@@ -44,6 +47,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
     os.chdir(project.root)
     plan = make_plan(system, targets=options.parts, settings=parse_settings(options.set))
     forced = plan.steps if options.no_cache else steps_matching(plan, options.force)
+    tags = checked_tags(options.tag)
     store = make_store(project)
     with screen.busy("planning …") as status:
         execution = Execution(
@@ -55,6 +59,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
             force=frozenset(forced),
             observer=_Progress(screen, status, planned=len(plan.steps)),
         )
+        if tags:
+            tag(store.ledger, execution.run.id, tags, actor=actor())
         try:
             run = execution.execute()
         finally:

@@ -1,4 +1,4 @@
-"""List the runs, the newest first."""
+"""List the runs, the newest first; or those for which a filter holds, such as `quality.auc > 0.7 and commit = abc`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.cli.project import open_store
 from drivetrain.cli.screen import ago, duration
 from drivetrain.errors import UsageError
-from drivetrain.pipeline.run import Run, StepRun
+from drivetrain.experiments.query import figure_named, figures_of, search
+from drivetrain.experiments.remark import tags_of
+from drivetrain.pipeline.run import StepRun
 from drivetrain.pipeline.runner import mark_interrupted
 
 if TYPE_CHECKING:
@@ -17,7 +19,23 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("filter", nargs="?", default="", help="a filter, such as `quality.auc > 0.7 and tag = best`")
+    parser.add_argument(
+        "--sort", default="-started", metavar="NAME", help="a field or figure; with a leading minus, the largest first"
+    )
     parser.add_argument("--limit", type=int, default=20, help="how many")
+    parser.add_argument("--columns", default="", metavar="NAME,NAME", help="figures to show beside those of the filter")
+
+
+def rewritten(given: list[str]) -> list[str]:
+    """Return the arguments with `--sort -NAME` as one word, which argparse would take for two options."""
+    found: list[str] = []
+    for word in given:
+        if found and found[-1] == "--sort":
+            found[-1] = f"--sort={word}"
+        else:
+            found.append(word)
+    return found
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
@@ -26,21 +44,42 @@ def execute(options: Namespace, screen: Screen) -> Any:
     store = open_store(options)
     if store is None:
         return []
-    mark_interrupted(store.ledger)
-    runs = store.ledger.find(Run, order="-started_at", limit=options.limit)
-    return [{"run": run, "steps": store.ledger.find(StepRun, {"run": run.id})} for run in runs]
+    ledger = store.ledger
+    mark_interrupted(ledger)
+    found = search(ledger, options.filter, sort=options.sort, limit=options.limit)
+    chosen = [figure_named(ledger, each.strip()) for each in options.columns.split(",") if each.strip()]
+    names = list(dict.fromkeys([*found.names, *chosen]))
+    ids = [run.id for run in found.runs]
+    figures, tags = figures_of(ledger, ids, names), tags_of(ledger, *ids)
+    return [
+        {
+            "run": run,
+            "steps": ledger.find(StepRun, {"run": run.id}),
+            "figures": {name.shown: figures[run.id].get(name) for name in names},
+            "tags": tags[run.id],
+        }
+        for run in found.runs
+    ]
 
 
 def show(result: Any, screen: Screen) -> None:
     if not result:
-        screen.line("Nothing here yet: nothing has run. Next: `drivetrain run`")
+        screen.line(
+            "No run is like that, or nothing has run yet. Next: `drivetrain runs` lists all, `drivetrain run` makes one"
+        )
         return
     rows = []
+    figures = list(result[0]["figures"])
+    has_tags = any(found["tags"] for found in result)
     for found in result:
         run, steps = found["run"], found["steps"]
         took = duration((run.finished_at - run.started_at).total_seconds()) if run.finished_at else None
         ran = sum(step.state == "finished" for step in steps)
+        tags = [", ".join(found["tags"])] if has_tags else []
         rows.append(
-            (run.id, run.state, ago(run.started_at), took, f"{ran} of {len(steps)}", run.reason, run.commit[:8])
-        )
-    screen.table(("run", "state", "started", "took", "steps run", "reason", "commit"), rows, right=("took",))
+            (run.id, run.state, ago(run.started_at), took, *found["figures"].values(), *tags,
+             f"{ran} of {len(steps)}", run.reason, run.commit[:8])
+        )  # fmt: skip
+    heads = ("run", "state", "started", "took", *figures, *(["tags"] if has_tags else []), "steps run", "reason",
+             "commit")  # fmt: skip
+    screen.table(heads, rows, right=("took", *figures))

@@ -47,7 +47,7 @@ def carry_out(arguments: list[str], commands: Mapping[str, Command], *, is_proce
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--profile", default="", help="use [profile.NAME] of drivetrain.toml")
     module.arguments(parser)
-    options = parser.parse_args(arguments[1:])
+    options = parser.parse_args(getattr(module, "rewritten", list)(arguments[1:]))
     if is_process and hasattr(module, "after_crash"):
         from drivetrain.pipeline.guardian import guarded  # only a command that runs the user's code needs one
 

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import kept_store, open_system
 from drivetrain.cli.screen import ago, duration, sparkline
-from drivetrain.errors import NotFound, UsageError
-from drivetrain.pipeline.run import Metric, Run, StepRun
+from drivetrain.errors import UsageError
+from drivetrain.experiments.remark import notes_of, run_named, tags_of
+from drivetrain.pipeline.attachment import attachments_of
+from drivetrain.pipeline.figure import Figure
+from drivetrain.pipeline.points import points_of
+from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.system.drawing import html, svg, text
 
 if TYPE_CHECKING:
@@ -44,18 +48,22 @@ def execute(options: Namespace, screen: Screen) -> Any:
 
 def _run(options: Namespace) -> Any:
     store = kept_store(options)
-    recent = store.ledger.find(Run, order="-started_at", limit=200)
-    chosen = (
-        recent[0]
-        if options.run == "latest" and recent
-        else next((run for run in recent if run.id == options.run), None)
-    ) or store.ledger.get(Run, options.run)
-    if chosen is None:
-        raise NotFound(kind="run", name=options.run, known=[run.id for run in recent])
+    chosen = run_named(store.ledger, options.run)
     steps = store.ledger.find(StepRun, {"run": chosen.id}, order="started_at")
-    # A step that did not run again logged its figures in the run that its result is from.
-    metrics = [point for step in steps for point in store.ledger.find(Metric, {"run": step.origin, "step": step.step})]
-    return {"run": chosen, "steps": steps, "metrics": metrics}
+    metrics = store.ledger.find(Figure, {"run": chosen.id, "kind": "metric"})
+    return {
+        "run": chosen,
+        "steps": steps,
+        "metrics": metrics,
+        "curves": {
+            each.name: [value for _, value in points_of(store.ledger, each.curve, most=240)]
+            for each in metrics
+            if each.curve is not None
+        },
+        "attachments": attachments_of(store, steps),
+        "tags": tags_of(store.ledger, chosen.id)[chosen.id],
+        "notes": notes_of(store.ledger, chosen.id),
+    }
 
 
 def show(result: Any, screen: Screen) -> None:
@@ -65,7 +73,36 @@ def show(result: Any, screen: Screen) -> None:
         screen.line(result["drawing"])
     else:
         _show_run(result["run"], result["steps"], screen)
-        _show_metrics(result["metrics"], screen)
+        _show_beside(result, screen)
+
+
+def _show_beside(result: Any, screen: Screen) -> None:
+    """Show the metrics and attachments of a run, and what people said about it."""
+    metrics: list[Figure] = result["metrics"]
+    if metrics:
+        screen.line()
+        rows: list[tuple[Any, ...]] = []
+        for each in metrics:
+            curve = result["curves"].get(each.name, [])
+            shape = (each.low, each.high, sparkline(curve)) if len(curve) > 1 else ("", "", "")
+            rows.append((each.name, each.value, *shape))
+        columns = ["metric", "last", "least", "most", "curve"]
+        if not any(row[-1] for row in rows):
+            columns, rows = columns[:2], [row[:2] for row in rows]
+        screen.table(columns, rows, right=("last", "least", "most"))
+    if result["attachments"]:
+        screen.line()
+        rows_attached = [
+            (f"{each.step}.{each.name}", each.media_type, f"{each.artifact.size_bytes:,} bytes", each.artifact.digest)
+            for each in result["attachments"]
+        ]
+        screen.table(("attached", "kind", "size", "digest"), rows_attached, right=("size",))
+    if result["tags"] or result["notes"]:
+        screen.line()
+    if result["tags"]:
+        screen.line(f"tagged {', '.join(result['tags'])}")
+    for note in result["notes"]:
+        screen.line(f"{note.text}  ({note.actor}, {ago(note.at)})")
 
 
 def _show_run(run: Run, steps: list[StepRun], screen: Screen) -> None:
@@ -93,22 +130,3 @@ def _show_run(run: Run, steps: list[StepRun], screen: Screen) -> None:
             screen.line(f"! {step.step}: {warning}", style="yellow")
     if run.error:
         screen.line(run.error, style="red")
-
-
-def _show_metrics(metrics: list[Metric], screen: Screen) -> None:
-    """Show what evaluations gave and `dt.log` wrote down: figures with their last value, curves with their shape."""
-    curves: dict[tuple[str, str], list[Metric]] = {}
-    for point in metrics:
-        curves.setdefault((point.step, point.name), []).append(point)
-    if not curves:
-        return
-    rows: list[tuple[Any, ...]] = []
-    for (step, name), points in curves.items():
-        values = [point.value for point in sorted(points, key=lambda point: point.index)]
-        shape = (min(values), max(values), sparkline(values)) if len(values) > 1 else ("", "", "")
-        rows.append((step, name, values[-1], *shape))
-    columns = ["step", "metric", "last", "least", "most", "curve"]
-    if all(len(points) == 1 for points in curves.values()):
-        columns, rows = columns[:3], [row[:3] for row in rows]
-    screen.line()
-    screen.table(columns, rows, right=("last", "least", "most"))

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain.errors import CorruptLedger, DrivetrainError, NotFound, Refused, StoreUnavailable
+from drivetrain.experiments.remark import Note, Tag
 from drivetrain.monitoring.window import Alert, Signal, Window
 from drivetrain.pipeline.approval import Request
+from drivetrain.pipeline.attachment import Attachment
+from drivetrain.pipeline.figure import Figure
 from drivetrain.pipeline.retention import Pin
-from drivetrain.pipeline.run import Metric, Run, StepRun
+from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.pipeline.runner import Runner
 from drivetrain.pipeline.source import Source
 from drivetrain.registry.rollout import Rollout
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
     from drivetrain.store.store import Store
 
 KINDS: tuple[type[Record], ...] = (
-    Run, Runner, StepRun, Metric, Source, Request, Pin, Version, AliasChange, Decision, Rollout, Segment, Event, Window,
-    Alert, Signal,
+    Run, Runner, StepRun, Figure, Attachment, Tag, Note, Source, Request, Pin, Version, AliasChange, Decision, Rollout,
+    Segment, Event, Window, Alert, Signal,
 )  # fmt: skip
 """Every noun of the ledger. What another store sends must be one of these."""
 

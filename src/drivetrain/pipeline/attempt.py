@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from drivetrain.pipeline.handover import Handover
-    from drivetrain.pipeline.run import Metric, StepRun
+    from drivetrain.pipeline.run import StepRun
     from drivetrain.pipeline.workers import Workers
     from drivetrain.store.store import Store
     from drivetrain.system.system import System
@@ -57,7 +57,7 @@ class Attempts:
             while True:
                 began = time.perf_counter()
                 outcome = (
-                    self._isolated().perform(order, part, gpus=gpus, printed=printed, write=self._write)
+                    self._isolated().perform(order, part, gpus=gpus, printed=printed)
                     if part.conduct.is_isolated
                     else carry_out(order, self.task(order, printed), handover=self._handover)
                 )
@@ -84,7 +84,6 @@ class Attempts:
             system=self._system,
             root=self.root,
             handover=self._handover,
-            write=self._write,
             held=self._held,
             printed=printed,
         )
@@ -105,9 +104,6 @@ class Attempts:
                     system=self._system, store=self._store, root=self.root, handover=self._handover.folder
                 )
             return self._workers
-
-    def _write(self, points: list[Metric]) -> None:
-        self._store.ledger.write(*points)
 
 
 def logs_of(store: Path, run: str) -> Path:

@@ -12,12 +12,12 @@ import msgspec
 
 from drivetrain.errors import LeaseLost
 from drivetrain.pipeline.known import known_outcome
-from drivetrain.pipeline.run import Metric, StepRun
+from drivetrain.pipeline.run import StepRun
 from drivetrain.pipeline.runner import Runner, is_alive
 from drivetrain.pipeline.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from drivetrain.store.ledger import Ledger
     from drivetrain.store.store import Store
@@ -46,8 +46,8 @@ def claim(
     return "ours"
 
 
-def commit(ledger: Ledger, step: StepRun, points: Collection[Metric]) -> None:
-    """Record a step as finished, with its last points.
+def commit(ledger: Ledger, step: StepRun) -> None:
+    """Record a step as finished.
 
     Raises:
         LeaseLost: another runner has taken it over in the meantime.
@@ -56,4 +56,4 @@ def commit(ledger: Ledger, step: StepRun, points: Collection[Metric]) -> None:
         current = ledger.get(StepRun, step.run, step.step)
         if current is None or current.state != "running":
             raise LeaseLost(step=step.step, owner=(current.error if current else "").partition(" took")[0])
-        ledger.write(step, *points)
+        ledger.write(step)

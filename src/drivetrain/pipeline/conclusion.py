@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from drivetrain.pipeline.figure import outcome_of
 from drivetrain.security.event import record_event
 from drivetrain.store.record import now
 
@@ -50,7 +51,8 @@ def conclude(
         if step.state == "running"
     ]
     with store.ledger.transaction():
-        store.ledger.write(run, *unwritten, *cut_off)
+        figures = outcome_of(store.ledger, run.id, [step for step in steps if not step.parent])
+        store.ledger.write(run, *unwritten, *cut_off, *figures)
         record_event(store.ledger, f"run.{state}", subject=run.id, actor=origin.actor, message=_sentence(run, steps))
     return run
 

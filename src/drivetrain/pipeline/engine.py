@@ -16,6 +16,7 @@ from drivetrain.pipeline.claim import claim, commit
 from drivetrain.pipeline.code import CodeReader
 from drivetrain.pipeline.conclusion import conclude
 from drivetrain.pipeline.failure import account
+from drivetrain.pipeline.figure import settings_of
 from drivetrain.pipeline.handover import Handover
 from drivetrain.pipeline.key import ingredients_of, key_of
 from drivetrain.pipeline.known import checked_afterwards, giver_of, known_outcome, lost_digest
@@ -116,7 +117,7 @@ class Execution:
     def _execute(self) -> Run:
         mark_interrupted(self.store.ledger)
         origin, heart = OriginReader(self.root), Heart(self.store.ledger, self.run.id)
-        self.store.ledger.write(self.run, heart.runner())
+        self.store.ledger.write(self.run, heart.runner(), *settings_of(self.run))
         heart.start()
         try:
             with captured():
@@ -309,7 +310,7 @@ class Execution:
             try:
                 step, warnings = checked_afterwards(step, node.part, lambda: self._made_of(node)[0])
                 self.warnings |= dict.fromkeys(warnings)
-                commit(self.store.ledger, step, outcome.points)
+                commit(self.store.ledger, step)
             except LeaseLost:
                 # Whoever took the step over finishes it, or has.
                 self._schedule.elsewhere.append(node)
@@ -326,7 +327,7 @@ class Execution:
         state: StepState = "failed" if isinstance(error, Exception) else "interrupted"
         step = msgspec.structs.replace(step, state=state, error=account(error))
         try:
-            self.store.ledger.write(step, *outcome.points)
+            self.store.ledger.write(step)
         except StoreError as second:
             error.add_note(f"and its failure could not be recorded: {second}")
         self._show(step)

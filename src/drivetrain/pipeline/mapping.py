@@ -59,7 +59,10 @@ class Gathering:
                 kept = self._store.keep_collection(members)
                 whole = msgspec.structs.replace(order, artifacts={**order.artifacts, name: kept})
                 task = attempts.task(whole)
-                outputs[name] = msgspec.structs.replace(kept, detail=node.part.gathered(task, name))
+                try:
+                    outputs[name] = msgspec.structs.replace(kept, detail=node.part.gathered(task, name))
+                finally:
+                    task.points.close()
         except BaseException as error:
             return Outcome(error=failure_of(node.name, node.part, error, attempts.root))
         return Outcome(outputs=outputs)

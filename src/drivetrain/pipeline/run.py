@@ -71,16 +71,3 @@ class StepRun(Record, frozen=True, kw_only=True):
     def warnings(self) -> list[str]:
         """What its checks of severity `warn` found in what it gave."""
         return [warning for output in self.outputs.values() for warning in output.detail.get("warnings", ())]
-
-
-class Metric(Record, frozen=True, kw_only=True):
-    """One point of a metric. A single figure is the point with index 0."""
-
-    TABLE: ClassVar[str] = "metric"
-    KEY: ClassVar[tuple[str, ...]] = ("run", "step", "name", "index")
-
-    run: str
-    step: str
-    name: str
-    index: int = 0
-    value: float

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from drivetrain.errors import NotFound
+from drivetrain.errors import NotFound, StoreError
+from drivetrain.pipeline.attachment import attach
 from drivetrain.pipeline.failure import failure_of
 from drivetrain.pipeline.log import CURRENT
 from drivetrain.pipeline.memory import PeakMemory
 from drivetrain.pipeline.node import Item
-from drivetrain.pipeline.run import Metric
+from drivetrain.pipeline.points import Points
 from drivetrain.store.artifact import Artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from drivetrain.pipeline.handover import Handover
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from drivetrain.store.store import Store
     from drivetrain.system.system import System
 
-# How often the points of a running step's curves are written, so that they can be watched.
-FLUSH_S = 1.0
 _SHARED_TYPES = (int, float, str, bytes, bool, type(None))
 
 
@@ -58,16 +55,14 @@ class Task:
         system: System,
         root: Path,
         handover: Handover,
-        write: Callable[[list[Metric]], None],
         held: Mapping[str, Any] | None = None,
         printed: StepLog | None = None,
     ) -> None:
-        self._order, self._handover, self._write, self._held = order, handover, write, held or {}
+        self._order, self._handover, self._held = order, handover, held or {}
         self.run, self.store, self.system, self.root = order.run, store, system, root
         self.settings: Mapping[str, Any] = order.settings[order.part]
         self.printed = printed
-        self._points: list[Metric] = []
-        self._flushed_at = time.monotonic()
+        self.points = Points(self, order.step)
 
     def artifact(self, name: str) -> Artifact:
         """Return what is known of an output that this step may read."""
@@ -101,17 +96,13 @@ class Task:
         """Return the settings of a part in this run."""
         return self._order.settings[name]
 
-    def log(self, name: str, value: float, step: int = 0) -> None:
+    def log(self, name: str, value: float, step: int | None = None) -> None:
         """Record one point of a metric; curves of a long step are written as they grow."""
-        self._points.append(Metric(run=self.run, step=self._order.step, name=name, index=step, value=float(value)))
-        if time.monotonic() - self._flushed_at > FLUSH_S:
-            self._write(self.points())
-            self._flushed_at = time.monotonic()
+        self.points.log(name, value, step)
 
-    def points(self) -> list[Metric]:
-        """Return the points that were not written yet, and forget them."""
-        taken, self._points = self._points, []
-        return taken
+    def attach(self, name: str, value: Any) -> None:
+        """Keep a value or a file beside the step's output."""
+        attach(self.store, self.run, self._order.step, name, value)
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -123,7 +114,6 @@ class Outcome(msgspec.Struct, kw_only=True):
     error: Any = None
     is_passing: bool = False
     peak_mib: float = 0.0
-    points: list[Metric] = []
 
 
 def carry_out(order: Order, task: Task, *, handover: Handover) -> Outcome:
@@ -141,13 +131,17 @@ def carry_out(order: Order, task: Task, *, handover: Handover) -> Outcome:
                 values[name] = output.value
             if order.hands_over:
                 handover.give(kept, output.value)
-        return Outcome(outputs=outputs, values=values, peak_mib=memory.mib(), points=task.points())
+        task.points.close()
+        return Outcome(outputs=outputs, values=values, peak_mib=memory.mib())
     except BaseException as error:
+        try:
+            task.points.close()
+        except StoreError as second:
+            error.add_note(f"and what it logged could not be written: {second}")
         return Outcome(
             error=failure_of(order.step, part, error, task.root),
             is_passing=part.conduct.retry.takes(error),
             peak_mib=memory.mib(),
-            points=task.points(),
         )
     finally:
         CURRENT.reset(token)

@@ -63,7 +63,6 @@ def main(descriptor: int) -> None:
                 system=system,
                 root=place.root,
                 handover=handover,
-                write=lambda points: parent.send(points),
             )
             outcome = carry_out(order, task, handover=handover)
             outcome.values = {}

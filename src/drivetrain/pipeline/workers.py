@@ -21,9 +21,8 @@ from drivetrain.pipeline.worker import DUMP_SIGNAL, END, READY
 from drivetrain.pipeline.worker import Place as Workplace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from drivetrain.pipeline.run import Metric
     from drivetrain.pipeline.steplog import StepLog
     from drivetrain.pipeline.task import Order
     from drivetrain.store.store import Store
@@ -54,14 +53,13 @@ class Workers:
         *,
         gpus: Sequence[int],
         printed: StepLog,
-        write: Callable[[list[Metric]], None],
     ) -> Outcome:
         """Carry an order out in a process of its own, and end that at the part's limits."""
         worker = self._taken(tuple(gpus))
         try:
             worker.wait_until_ready()
             worker.connection.send(order)
-            outcome = self._watched(worker, order, part, printed, write)
+            outcome = self._watched(worker, order, part, printed)
         except (EOFError, OSError):
             outcome = self._crashed(worker, order, part)
         if outcome.error is not None and not worker.is_alive():
@@ -109,19 +107,14 @@ class Workers:
             self._all.append(worker)
             return worker
 
-    def _watched(
-        self, worker: _Worker, order: Order, part: Part, printed: StepLog, write: Callable[[list[Metric]], None]
-    ) -> Outcome:
+    def _watched(self, worker: _Worker, order: Order, part: Part, printed: StepLog) -> Outcome:
         worker.printed = printed
         worker.has_ended.clear()
         limit_s, limit_gib = part.conduct.timeout_s, part.conduct.memory_gib
         began = time.monotonic()
         while True:
             if worker.connection.poll(LOOK_S):
-                found: Outcome | list[Metric] = worker.connection.recv()
-                if isinstance(found, list):
-                    write(found)
-                    continue
+                found: Outcome = worker.connection.recv()
                 # All that it printed comes before the mark.
                 worker.has_ended.wait(DUMP_S)
                 return found

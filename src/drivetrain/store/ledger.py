@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from drivetrain.store.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
 R = TypeVar("R", bound=Record)
@@ -29,13 +29,26 @@ class Ledger(Protocol):
     ) -> list[R]:
         """Return the records for which all of `where` holds; a record that is damaged raises CorruptLedger.
 
-        A key of `where` is a field, or a field and an operator: `{"model": "lateness", "at <=": moment}`.
+        A key of `where` is a field, or a field and an operator: `{"model": "lateness", "at <=": moment}`; with `in`,
+        the value is a list of those that will do.
         `order` is a field, with a leading minus for the largest first; by default the order of writing.
         """
         ...
 
     def delete(self, kind: type[Record], *key: Any) -> None:
         """Take out the record with that key, where there is one."""
+        ...
+
+    def prepare(self, *kinds: type[Record]) -> None:
+        """Make the tables of these kinds where they are missing, so that `select` may name them."""
+        ...
+
+    def select(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of one SELECT, for questions that `find` cannot put; values are bound to its `?`."""
+        ...
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> None:
+        """Carry out one statement on a table that is no record's; in a transaction it is part of it."""
         ...
 
     def transaction(self) -> AbstractContextManager[None]:

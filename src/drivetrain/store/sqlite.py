@@ -16,14 +16,14 @@ from drivetrain.store.record import Record
 from drivetrain.store.table import Table, as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 R = TypeVar("R", bound=Record)
 
 # How long a writer waits for another process's transaction; those last milliseconds.
 BUSY_S = 60.0
-_CONDITION = re.compile(r"^(\w+)(?: (=|!=|<|<=|>|>=))?$")
+_CONDITION = re.compile(r"^(\w+)(?: (=|!=|<|<=|>|>=|in))?$")
 _OPERATORS = {None: "IS", "=": "IS", "!=": "IS NOT"}
 
 
@@ -78,6 +78,10 @@ class SQLiteLedger:
                 match = _CONDITION.match(condition)
                 if match is None or match[1] not in table.fields:
                     raise ValueError(f"{condition!r} is not a field of {table.name}, or has an unknown operator")
+                if match[2] == "in":
+                    conditions.append(f'"{match[1]}" IN ({", ".join("?" * len(value))})')
+                    values += [as_text(each) if isinstance(each, datetime) else each for each in value]
+                    continue
                 # `IS` is `=` that counts None as a value like any other.
                 operator = _OPERATORS.get(match[2], match[2])
                 conditions.append(f'"{match[1]}" {operator} ?')
@@ -106,6 +110,19 @@ class SQLiteLedger:
             table = self._table(kind, create=False)
             if table is not None:
                 self._db.execute(table.delete, key)
+
+    def prepare(self, *kinds: type[Record]) -> None:
+        with self._lock:
+            for kind in kinds:
+                self._table(kind, create=True)
+
+    def select(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock, self._translated():
+            return self._db.execute(sql, values).fetchall()
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> None:
+        with self._lock, self._translated():
+            self._db.execute(sql, values)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

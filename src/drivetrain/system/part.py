@@ -53,8 +53,12 @@ class Job(Protocol):
         """Return the settings of a part in this run."""
         ...
 
-    def log(self, name: str, value: float, step: int = 0) -> None:
-        """Record one point of a metric for this step."""
+    def log(self, name: str, value: float, step: int | None = None) -> None:
+        """Record one point of a metric for this step; without a step of the curve, the next one."""
+        ...
+
+    def attach(self, name: str, value: Any) -> None:
+        """Keep a value or a file beside this step's output."""
         ...
 
 

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from drivetrain.errors import DrivetrainError, NotFound, StoreError
 from drivetrain.system.drawing import svg
-from drivetrain.ui import charts, live, lookup, overview, parts, runs, timeline, versions, words
+from drivetrain.ui import attachments, charts, compare, live, lookup, overview, parts, runs, timeline, versions, words
 from drivetrain.ui.console import Console, leading
 from drivetrain.ui.guard import COOKIE, Guard, cookie_for, safe_next
 from drivetrain.ui.source import coloured
@@ -55,6 +55,7 @@ PAGES = (
     Page("/parts/{name}", "part.html", parts.part),
     Page("/runs", "runs.html", runs.runs),
     Page("/runs/{id}", "run.html", runs.run),
+    Page("/compare", "compare.html", compare.comparison),
     Page("/models", "models.html", versions.models),
     Page("/versions/{id}", "version.html", versions.version),
     Page("/live", "live.html", live.live),
@@ -72,7 +73,7 @@ NAVIGATION = (
     ("Look-up", "/predictions", "search"),
 )
 # The page that a part of the path belongs to in the navigation, where the two differ.
-_BELONGS = {"parts": "/system", "versions": "/models", "events": "/"}
+_BELONGS = {"compare": "/runs", "parts": "/system", "versions": "/models", "events": "/"}
 
 
 class Asset(NamedTuple):
@@ -102,6 +103,7 @@ def console(store: Store, system: System, project: Project) -> Starlette:
             lambda request: RedirectResponse(lookup.address_of(looked_at, request.query_params.get("q", "")), 303),
         ),
         Route("/static/{name}", _static(assets)),
+        Route("/attachments/{run}", partial(attachments.answer, looked_at)),
         Route("/login", _door(templates, token), methods=["GET", "POST"]),
     ]
 
@@ -240,7 +242,10 @@ def _asset(path: Path) -> Asset:
 
 
 def _asked(request: Request) -> dict[str, str]:
-    return dict(request.query_params) | request.path_params
+    asked = dict(request.query_params) | request.path_params
+    # The boxes of a form come one by one.
+    ticked = request.query_params.getlist("run")
+    return asked | {"runs": ",".join(ticked)} if ticked else asked
 
 
 def _api_path(path: str) -> str:

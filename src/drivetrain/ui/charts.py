@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Drift at which the heat is full; 0.1 begins to matter and 0.2 is the usual alarm level.
 HOTTEST = 0.3
+# The colours of lines beside each other, in the order they are given out.
+TONES = ("accent", "second", "third", "good", "warn", "bad")
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +43,8 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[Line]
     flags: list[Flag] = []
     starts_at_zero: bool = True
+    # Whether a line goes on where it has no value, because the others have points between its own.
+    joins_gaps: bool = False
 
 
 def as_json(value: Any) -> str:

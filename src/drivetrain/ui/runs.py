@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
-from drivetrain.errors import NotFound
-from drivetrain.pipeline.run import Metric, Run, StepRun
+from drivetrain.errors import BadFilter, NotFound
+from drivetrain.experiments.query import Name, figures_of, search
+from drivetrain.experiments.remark import Note, notes_of, tags_of
+from drivetrain.pipeline.figure import Figure
+from drivetrain.pipeline.points import points_of
+from drivetrain.pipeline.run import Run, RunState, StepRun
 from drivetrain.registry.version import Version
 from drivetrain.store.record import now
-from drivetrain.ui.charts import Chart, Line
-from drivetrain.ui.console import PAGE_SIZE
+from drivetrain.ui.attachments import Shown, shown
+from drivetrain.ui.charts import TONES, Chart, Line
+from drivetrain.ui.console import PAGE_SIZE, leading
 from drivetrain.ui.words import utc
 
 if TYPE_CHECKING:
@@ -21,7 +27,10 @@ if TYPE_CHECKING:
 
 # A curve with more points is thinned out before it is sent to the page.
 MOST_POINTS = 400
-_TONES = ("accent", "second", "third", "good", "warn", "bad")
+MOST_CHARTS = 24
+# A list in another order than that of time has no pages.
+MOST_SORTED = 100
+NEWEST = "-started"
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,14 +40,27 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     steps: dict[str, int]
     metrics: dict[str, float]
+    tags: list[str]
+    # The figures that the filter and the order name.
+    figures: dict[str, Any]
 
 
 class RunList(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of runs, newest first; `older` is the id that the next page stands before."""
+    """A page of runs; `older` is the id that the next page stands before.
+
+    `error` says what is wrong with the filter, pointing at the place, and `remedy` what would be right.
+    """
 
     runs: list[RunView]
     state: str
+    filter: str
+    sort: str
+    columns: list[str]
+    # What the list can be sorted by beside its fields.
+    metrics: list[str]
     older: str
+    error: str = ""
+    remedy: str = ""
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,27 +80,43 @@ class RunPage(msgspec.Struct, frozen=True, kw_only=True):
     turns: list[Turn]
     metrics: dict[str, float]
     curves: list[Chart]
+    attachments: list[Shown]
+    tags: list[str]
+    notes: list[Note]
     versions: list[Version]
     changed: str
 
 
 def runs(console: Console, asked: Asked) -> RunList:
-    """Return the runs, those `before` an id and in a `state`, with figures of their steps."""
+    """Return the runs for which the filter `q` holds, those `before` an id and in a `state`, in the order `sort`."""
     ledger = console.store.ledger
-    state = asked.get("state", "")
-    where = {"id <": asked["before"]} if asked.get("before") else {}
-    where |= {"state": state} if state else {}
-    found = ledger.find(Run, where, order="-id", limit=PAGE_SIZE + 1)
-    shown = found[:PAGE_SIZE]
-    steps: dict[str, list[StepRun]] = {}
-    if shown:
-        # One question for the steps of the whole page: ids are in the order of time.
-        for step in ledger.find(StepRun, {"run >=": shown[-1].id, "run <=": shown[0].id}):
-            steps.setdefault(step.run, []).append(step)
+    state, text, sort = asked.get("state", ""), asked.get("q", "").strip(), asked.get("sort") or NEWEST
+    state = state if state in get_args(RunState) else ""
+    both = [f'state = "{state}"'] * bool(state) + [f"({text})"] * bool(text and state) + [text] * (not state)
+    size = PAGE_SIZE if sort == NEWEST else MOST_SORTED
+    try:
+        found = search(ledger, " and ".join(both), sort=sort, limit=size + 1, before=asked.get("before", ""))
+    except BadFilter as error:
+        return RunList(
+            runs=[], state=state, filter=text, sort=sort, columns=[], metrics=[], older="",
+            error=error.message, remedy=error.remedy,
+        )  # fmt: skip
+    listed = found.runs[:size]
+    ids = [run.id for run in listed]
+    figures, tags = figures_of(ledger, ids, found.names), tags_of(ledger, *ids)
+    steps: dict[str, list[StepRun]] = {run: [] for run in ids}
+    for step in ledger.find(StepRun, {"run in": ids}) if ids else ():
+        steps[step.run].append(step)
+    views = [_view(run, steps[run.id], tags[run.id], figures[run.id]) for run in listed]
+    known = dict.fromkeys(name for view in views for name in view.metrics)
     return RunList(
-        runs=[_view(run, steps.get(run.id, [])) for run in shown],
+        runs=views,
         state=state,
-        older=shown[-1].id if len(found) > PAGE_SIZE else "",
+        filter=text,
+        sort=sort,
+        columns=[name.shown for name in found.names],
+        metrics=[name for name, _ in leading(console, dict.fromkeys(known, 0.0))],
+        older=listed[-1].id if len(found.runs) > size and sort == NEWEST else "",
     )
 
 
@@ -94,28 +132,33 @@ def run(console: Console, asked: Asked) -> RunPage:
         raise NotFound(kind="run", name=asked["id"], remedy="`drivetrain runs` lists them")
     steps = ledger.find(StepRun, {"run": found.id}, order="started_at", limit=500)
     seconds = _seconds(found)
-    points: dict[tuple[str, str], list[Metric]] = {}
-    for metric in ledger.find(Metric, {"run": found.id}, limit=50_000):
-        points.setdefault((metric.step, metric.name), []).append(metric)
-    single = {f"{step}.{name}": values[0].value for (step, name), values in points.items() if len(values) == 1}
+    figures = ledger.find(Figure, {"run": found.id, "kind": "metric"})
+    lines = {
+        figure: points_of(ledger, figure.curve, most=MOST_POINTS) for figure in figures if figure.curve is not None
+    }
     return RunPage(
         run=found,
         seconds=seconds,
         turns=[_turn(step, found, seconds) for step in steps],
-        metrics=_metrics(steps) | single,
-        curves=_curves({name: values for name, values in points.items() if len(values) > 1}),
+        metrics=_metrics(steps) | {each.name: each.value for each in figures if each.value is not None},
+        curves=_charts({figure: points for figure, points in lines.items() if len(points) > 1}),
+        attachments=shown(console, steps),
+        tags=tags_of(ledger, found.id)[found.id],
+        notes=notes_of(ledger, found.id),
         versions=ledger.find(Version, {"run": found.id}, limit=10),
         changed=_changed(console, found),
     )
 
 
-def _view(run: Run, steps: list[StepRun]) -> RunView:
+def _view(run: Run, steps: list[StepRun], tags: list[str], figures: dict[Name, Any]) -> RunView:
     states = [step.state for step in steps]
     return RunView(
         run=run,
         seconds=_seconds(run),
         steps={state: states.count(state) for state in dict.fromkeys(states)},
         metrics=_metrics(steps),
+        tags=tags,
+        figures={name.shown: value for name, value in figures.items()},
     )
 
 
@@ -141,24 +184,25 @@ def _turn(step: StepRun, run: Run, seconds: float) -> Turn:
     return Turn(step=step, starts=min(max(starts, 0), 1), share=min(took / whole, 1), rows=sum(rows) if rows else None)
 
 
-def _curves(points: dict[tuple[str, str], list[Metric]]) -> list[Chart]:
-    """Return a chart for each step, with its metrics as lines over the same index."""
+def _charts(lines: dict[Figure, list[tuple[int, float]]]) -> list[Chart]:
+    """Return the curves of a run, those of one kind in one chart: `loss` and `validation_loss` of one step."""
+    groups: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
+    for figure, points in lines.items():
+        name = figure.name.removeprefix(f"{figure.step}.")
+        groups.setdefault((figure.step, re.split(r"[\W_]", name)[-1]), {})[name] = dict(points)
     charts = []
-    for step in dict.fromkeys(step for step, _ in points):
-        lines = {
-            name: {each.index: each.value for each in values} for (of, name), values in points.items() if of == step
-        }
-        indexes = sorted({index for values in lines.values() for index in values})
-        indexes = indexes[:: -(-len(indexes) // MOST_POINTS)]
+    for (step, kind), named in list(groups.items())[:MOST_CHARTS]:
+        steps = sorted({step for points in named.values() for step in points})
         charts.append(
             Chart(
-                title=step,
+                title=f"{step} {kind}",
                 is_time=False,
                 starts_at_zero=False,
-                x=[float(index) for index in indexes],
+                joins_gaps=True,
+                x=[float(step) for step in steps],
                 lines=[
-                    Line(label=name, tone=tone, values=[values.get(index) for index in indexes])
-                    for (name, values), tone in zip(lines.items(), _TONES * len(lines), strict=False)
+                    Line(label=name, tone=tone, values=[points.get(step) for step in steps])
+                    for (name, points), tone in zip(named.items(), TONES * len(named), strict=False)
                 ],
             )
         )

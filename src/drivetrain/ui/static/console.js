@@ -120,7 +120,7 @@ function options(chart, box, note) {
       ...chart.lines.map((line, index) => ({
         label: line.label, stroke: tone(line.tone), width: line.is_dashed ? 2 : 1.6, dash: line.is_dashed ? [5, 4] : undefined,
         fill: chart.lines.length === 1 && chart.starts_at_zero ? faded(tone(line.tone), 0.1) : undefined,
-        points: { show: line.is_dashed, size: 5 }, spanGaps: false,
+        points: { show: line.is_dashed && !chart.joins_gaps, size: 5 }, spanGaps: chart.joins_gaps,
       })),
     ],
     hooks: {
@@ -168,17 +168,36 @@ function redrawAll() {
   for (const [box, { chart }] of plots) draw(box, chart);
 }
 
+const resized = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const known = plots.get(target);
+    if (known && target.clientWidth !== known.plot.width) known.plot.setSize({ width: target.clientWidth, height: target.clientHeight });
+  }
+});
+
 function drawAll() {
-  const resized = new ResizeObserver((entries) => {
-    for (const { target } of entries) {
-      const known = plots.get(target);
-      if (known && target.clientWidth !== known.plot.width) known.plot.setSize({ width: target.clientWidth, height: target.clientHeight });
-    }
-  });
   for (const box of document.querySelectorAll("[data-chart]")) {
+    if (plots.has(box)) continue;
     draw(box, JSON.parse(box.dataset.chart));
     resized.observe(box);
   }
+}
+
+// Gives the charts of a region newer points where it has the same charts with the same lines; returns whether it has.
+function renewCharts(region, newer) {
+  const boxes = [...region.querySelectorAll("[data-chart]")], others = [...newer.querySelectorAll("[data-chart]")];
+  const lines = (chart) => chart.lines.map((line) => line.label).join("\n");
+  const charts = others.map((other) => JSON.parse(other.dataset.chart));
+  if (boxes.length !== others.length || boxes.some((box, at) => !plots.has(box) || lines(plots.get(box).chart) !== lines(charts[at]))) return false;
+  boxes.forEach((box, at) => {
+    const known = plots.get(box);
+    if (box.dataset.chart === others[at].dataset.chart || known.plot.cursor.left >= 0) return;
+    box.dataset.chart = others[at].dataset.chart;
+    known.chart = charts[at];
+    known.plot.setData([charts[at].x, ...charts[at].lines.map((line) => line.values)]);
+    known.plot.setLegend({ idx: null });
+  });
+  return true;
 }
 
 async function renewSignals(section) {
@@ -232,11 +251,30 @@ async function renewPage() {
   const newer = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const region of document.querySelectorAll("[data-live]")) {
     const other = newer.getElementById(region.id);
-    if (!other || plain(other) === plain(region) || region.contains(document.activeElement)) continue;
+    if (other?.querySelector("[data-chart]") && renewCharts(region, other)) continue;
+    if (!other || plain(other) === plain(region) || (region.contains(document.activeElement) && !document.activeElement.matches(".tick"))) continue;
+    const ticked = new Set([...region.querySelectorAll(".tick:checked")].map((tick) => tick.value));
+    for (const box of region.querySelectorAll("[data-chart]")) {
+      plots.get(box)?.plot.destroy();
+      plots.delete(box);
+    }
     region.className = other.className;
     region.replaceChildren(...other.childNodes);
+    for (const tick of region.querySelectorAll(".tick")) tick.checked = ticked.has(tick.value);
   }
+  drawAll();
+  countTicks();
   renewClocks();
+}
+
+// How many runs are ticked to be compared.
+function countTicks() {
+  const form = document.querySelector("[data-compare]");
+  if (!form) return;
+  const ticked = document.querySelectorAll(".tick:checked").length;
+  form.hidden = !ticked;
+  form.querySelector("[data-ticked]").textContent = ticked;
+  form.querySelector("button").disabled = ticked < 2;
 }
 
 // What a region says, without the words that only tell how long ago something was.
@@ -277,7 +315,12 @@ function start() {
       for (const each of document.querySelectorAll("[data-part], [data-from]"))
         each.classList.toggle("is-near", kind === "pointerover" && [each.dataset.part, each.dataset.from, each.dataset.to].includes(name));
     });
+  document.addEventListener("change", (event) => {
+    if (event.target.matches(".tick")) countTicks();
+    if (event.target.matches("[data-submits]")) event.target.form.requestSubmit();
+  });
   drawAll();
+  countTicks();
   hint();
   renewClocks();
   setInterval(renewClocks, 10000);

@@ -1,0 +1,1 @@
+"""Runs beside each other: searched by what they were and gave, compared, tagged and commented."""
