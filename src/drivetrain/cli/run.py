@@ -66,9 +66,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
         finally:
             for warning in execution.warnings:
                 screen.note(f"note: {warning}")
-    steps = list(execution.steps.values())
-    opened.store.close()
-    return {"run": run, "steps": steps}
+            opened.store.close()
+    return {"run": run, "steps": list(execution.steps.values())}
 
 
 def show(result: Any, screen: Screen) -> None:

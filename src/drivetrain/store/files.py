@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from drivetrain.errors import CorruptArtifact, NotFound, StoreUnavailable
 from drivetrain.store.digest import Digest, digest_of
+from drivetrain.store.folder import make_folder, make_folders, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,8 @@ class FileArtifacts:
     """Keeps each artifact as one read-only file, `sha256/ab/cdef…`, below `root`.
 
     A file gets its name only after its bytes are on the disk, and the folder is synced before the digest is returned:
-    a name that exists is whole, and a digest that was returned survives a power cut.
+    a name that exists is whole, and a digest that was returned survives a power cut. A name that is there already is
+    given anew, to the new bytes: nobody can tell whether a sync of it has failed, or a bit of its file has flipped.
 
     >>> import tempfile
     >>> artifacts = FileArtifacts(Path(tempfile.mkdtemp()))
@@ -40,32 +42,28 @@ class FileArtifacts:
         self._scratch = root / "partial"
         self._numbers = count()
         # What was verified once is not read through again while its file has not been touched.
-        self._verified: dict[Digest, tuple[int, int, int]] = {}
+        self._verified: dict[Digest, tuple[int, int, int, int]] = {}
         # Folders whose own name is known to be on the disk.
         self._synced: set[Path] = set()
         try:
-            fresh = not root.exists()
-            self._scratch.mkdir(parents=True, exist_ok=True)
-            (root / "sha256").mkdir(exist_ok=True)
-            if fresh:
-                _sync_folder(root)
-                _sync_folder(root.parent)
+            if not self._scratch.is_dir():  # made last, so that what a killed process began is completed
+                make_folders(root)
+                make_folder(root / "sha256")
+                self._scratch.mkdir(exist_ok=True)
             self._sweep()
         except OSError as error:
-            raise StoreUnavailable(f"the folder {root} cannot be used: {error.strerror}") from error
+            raise self.unwritable(error) from error
 
     def put(self, data: bytes) -> Digest:
         digest = digest_of(data)
         scratch = self.scratch_path()
         try:
-            if not self._is_safe(digest):
-                with open(scratch, "xb", buffering=0) as file:
-                    view = memoryview(data)
-                    while view:
-                        view = view[file.write(view) :]
-                    os.fchmod(file.fileno(), 0o444)
-                    os.fsync(file.fileno())
-                self._name(scratch, digest)
+            with open(scratch, "xb", buffering=0) as file:
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) :]
+                _finish(file)
+            self._name(scratch, digest)
         except OSError as error:
             self.discard(scratch)
             raise self.unwritable(error) from error
@@ -73,15 +71,11 @@ class FileArtifacts:
 
     def adopt(self, path: Path) -> Digest:
         try:
-            digest = _digest_of_file(path)
-            if self._is_safe(digest):
-                path.unlink()
-            else:
-                with open(path, "rb") as file:
-                    os.fchmod(file.fileno(), 0o444)
-                    os.fsync(file.fileno())
-                self._name(path, digest)
-                self._verified[digest] = _state(self._place(digest))
+            digest = digest_of_file(path)
+            with open(path, "rb") as file:
+                _finish(file)
+            self._name(path, digest)
+            self._verified[digest] = _state(self.place(digest))
         except OSError as error:
             if path.parent == self._scratch:  # a file from elsewhere is its owner's
                 self.discard(path)
@@ -89,7 +83,7 @@ class FileArtifacts:
         return digest
 
     def get(self, digest: Digest) -> bytes:
-        path = self._place(digest)
+        path = self.place(digest)
         with self._translated(digest, path):
             data = path.read_bytes()
         found = digest_of(data)
@@ -98,18 +92,18 @@ class FileArtifacts:
         return data
 
     def path(self, digest: Digest) -> Path:
-        path = self._place(digest)
+        path = self.place(digest)
         with self._translated(digest, path):
             state = _state(path)
             if self._verified.get(digest) != state:
-                found = _digest_of_file(path)
+                found = digest_of_file(path)
                 if found != digest:
                     raise CorruptArtifact(digest=digest, found=found, path=str(path))
                 self._verified[digest] = state
         return path
 
     def has(self, digest: Digest) -> bool:
-        return self._place(digest).exists()
+        return self.place(digest).exists()
 
     def scratch_path(self) -> Path:
         """Return the path of a new file in the same file system, for `adopt`."""
@@ -135,32 +129,21 @@ class FileArtifacts:
             except FileNotFoundError:
                 pass  # another process was faster
 
-    def _place(self, digest: Digest) -> Path:
+    def place(self, digest: Digest) -> Path:
+        """Return where the artifact lies, or would lie, unverified."""
         # Digests come from requests too: anything else could name a file outside.
         if not _DIGEST.fullmatch(digest):
             raise NotFound(kind="artifact", name=digest, remedy="a digest is `sha256:` and 64 hexadecimal digits")
         return self.root / "sha256" / digest[7:9] / digest[9:]
 
-    def _is_safe(self, digest: Digest) -> bool:
-        """Return whether the artifact is there already, and make sure that its name is on the disk."""
-        place = self._place(digest)
-        if not place.exists():
-            return False
-        # Another process may have named it a moment ago, and not synced the folder yet.
-        self._sync(place.parent)
-        return True
-
     def _name(self, scratch: Path, digest: Digest) -> None:
-        place = self._place(digest)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(scratch, place)
-        self._sync(place.parent)
-
-    def _sync(self, folder: Path) -> None:
-        _sync_folder(folder)
-        if folder not in self._synced:
-            _sync_folder(folder.parent)
+        place = self.place(digest)
+        folder = place.parent
+        if folder not in self._synced or not folder.exists():
+            make_folder(folder)
             self._synced.add(folder)
+        os.rename(scratch, place)
+        sync_folder(folder)
 
     @contextmanager
     def _translated(self, digest: Digest, path: Path) -> Iterator[None]:
@@ -169,7 +152,14 @@ class FileArtifacts:
         except FileNotFoundError as error:
             raise NotFound(kind="artifact", name=digest, remedy=f"{path} is gone: run the step again") from error
         except OSError as error:
-            raise StoreUnavailable(f"the artifact {path} cannot be read: {error.strerror}") from error
+            raise self.unreadable(path, error) from error
+
+    def unreadable(self, path: Path, error: OSError) -> StoreUnavailable:
+        """Return the error that tells the user why an artifact cannot be read now."""
+        return StoreUnavailable(
+            f"the artifact {path} cannot be read: {error.strerror or error}",
+            remedy="mend the disk, the file's permissions or the limit on open files, then run again",
+        )
 
     def unwritable(self, error: OSError) -> StoreUnavailable:
         """Return the error that tells the user why nothing can be written here."""
@@ -179,7 +169,8 @@ class FileArtifacts:
         )
 
 
-def _digest_of_file(path: Path) -> Digest:
+def digest_of_file(path: Path) -> Digest:
+    """Return the digest of a file's bytes, without holding them all."""
     state = sha256()
     with open(path, "rb", buffering=0) as file:
         while chunk := file.read(CHUNK_BYTES):
@@ -187,15 +178,13 @@ def _digest_of_file(path: Path) -> Digest:
     return "sha256:" + state.hexdigest()
 
 
-def _state(path: Path) -> tuple[int, int, int]:
-    """Return what changes when somebody writes to the file."""
+def _finish(file: IO[bytes]) -> None:
+    """Put a file that is complete onto the disk, and let nobody write to it."""
+    os.fchmod(file.fileno(), 0o444)
+    os.fsync(file.fileno())
+
+
+def _state(path: Path) -> tuple[int, int, int, int]:
+    """Return what changes when somebody writes to the file, even one who then sets its times back."""
     state = path.stat()
-    return state.st_ino, state.st_size, state.st_mtime_ns
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
