@@ -1,3 +1,5 @@
+import errno
+import os
 import random
 import signal
 import sqlite3
@@ -100,6 +102,28 @@ def test_killed_at_any_moment_it_has_all_that_it_acknowledged(tmp_path: Path) ->
     assert len(acknowledged) >= 20
     assert acknowledged <= {(point.writer, point.number) for point in points}
     assert [point.total for point in points] == list(range(1, len(points) + 1))
+
+
+def test_a_ledger_whose_name_may_be_lost_is_not_written_and_the_next_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(folder: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("drivetrain.store.sqlite.sync_folder", broken)
+        with pytest.raises(StoreUnavailable, match="Input/output error"):
+            SQLiteLedger(tmp_path / "ledger.db")
+    assert list(tmp_path.iterdir()) == []
+    ledger = SQLiteLedger(tmp_path / "ledger.db")
+    with monkeypatch.context() as patch:
+        patch.setattr("drivetrain.store.sqlite.sync_folder", broken)
+        with pytest.raises(StoreUnavailable, match="Input/output error"):
+            ledger.write(Point(writer="a", number=1, total=1))
+
+    ledger.write(Point(writer="a", number=2, total=2))
+
+    assert [point.number for point in ledger.find(Point)] == [2]
 
 
 @pytest.mark.parametrize("content", [b"this is no database " * 60, b"SQLite format 3\x00" + b"\xff" * 4_000])

@@ -66,9 +66,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
         finally:
             for warning in execution.warnings:
                 screen.note(f"note: {warning}")
-    steps = list(execution.steps.values())
-    store.close()
-    return {"run": run, "steps": steps, "warnings": list(execution.warnings)}
+            store.close()
+    return {"run": run, "steps": list(execution.steps.values()), "warnings": list(execution.warnings)}
 
 
 def after_crash(options: Namespace, crash: Crash) -> DrivetrainError | None:

@@ -20,8 +20,8 @@ import msgspec
 
 from drivetrain.errors import BadArchive, CorruptLedger, StoreUnavailable
 from drivetrain.store import exact
-from drivetrain.store.files import sync_folder
 from drivetrain.store.fingerprints import CHUNK_BYTES
+from drivetrain.store.folder import sync_folder
 from drivetrain.store.garbage import with_inner
 from drivetrain.store.record import now
 

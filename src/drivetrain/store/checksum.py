@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 COLUMN = "_sum"
 
 
-def checksum(values: Iterable[Any]) -> int:
-    """Return the CRC-32 of a row's values as SQLite gives them back, in the alphabetical order of their columns.
+def checksum(names: Iterable[str], values: Iterable[Any]) -> int:
+    """Return the CRC-32 of a row's values as SQLite gives them back, each with the name of its column, in that order.
 
     What is NULL does not count, so that a column that a table grows later changes no sum. `ascii` writes numbers and
     text in the same way under every version of Python and of Unicode.
 
-    >>> checksum([1, None, "a"]) == checksum([1, "a"])
+    >>> checksum("abc", [1, None, "a"]) == checksum("ac", [1, "a"])
     True
     """
-    return crc32(ascii([value for value in values if value is not None]).encode())
+    # The values may be followed by the sum itself.
+    named = [(name, value) for name, value in zip(names, values) if value is not None]  # noqa: B905
+    return crc32(ascii(named).encode())

@@ -8,11 +8,12 @@ import time
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from drivetrain.errors import CorruptArtifact, NotFound, StoreUnavailable
 from drivetrain.store.digest import Digest, digest_of
 from drivetrain.store.fingerprints import Fingerprints, digest_of_file
+from drivetrain.store.folder import make_folder, make_folders, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,8 @@ class FileArtifacts:
     """Keeps each artifact as one read-only file, `sha256/ab/cdef…`, below `root`.
 
     A file gets its name only after its bytes are on the disk, and the folder is synced before the digest is returned:
-    a name that exists is whole, and a digest that was returned survives a power cut.
+    a name that exists is whole, and a digest that was returned survives a power cut. A name that is there already is
+    given anew, to the new bytes: nobody can tell whether a sync of it has failed, or a bit of its file has flipped.
 
     >>> import tempfile
     >>> artifacts = FileArtifacts(Path(tempfile.mkdtemp()))
@@ -44,28 +46,24 @@ class FileArtifacts:
         # Folders whose own name is known to be on the disk.
         self._synced: set[Path] = set()
         try:
-            fresh = not root.exists()
-            self._scratch.mkdir(parents=True, exist_ok=True)
-            (root / "sha256").mkdir(exist_ok=True)
-            if fresh:
-                sync_folder(root)
-                sync_folder(root.parent)
+            if not self._scratch.is_dir():  # made last, so that what a killed process began is completed
+                make_folders(root)
+                make_folder(root / "sha256")
+                self._scratch.mkdir(exist_ok=True)
             self._sweep()
         except OSError as error:
-            raise StoreUnavailable(f"the folder {root} cannot be used: {error.strerror}") from error
+            raise self.unwritable(error) from error
 
     def put(self, data: bytes) -> Digest:
         digest = digest_of(data)
         scratch = self.scratch_path()
         try:
-            if not self._is_safe(digest):
-                with open(scratch, "xb", buffering=0) as file:
-                    view = memoryview(data)
-                    while view:
-                        view = view[file.write(view) :]
-                    os.fchmod(file.fileno(), 0o444)
-                    os.fsync(file.fileno())
-                self._name(scratch, digest)
+            with open(scratch, "xb", buffering=0) as file:
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) :]
+                _finish(file)
+            self._name(scratch, digest)
         except OSError as error:
             self.discard(scratch)
             raise self.unwritable(error) from error
@@ -74,15 +72,11 @@ class FileArtifacts:
     def adopt(self, path: Path) -> Digest:
         try:
             digest = digest_of_file(path)
-            if self._is_safe(digest):
-                path.unlink()
-            else:
-                with open(path, "rb") as file:
-                    os.fchmod(file.fileno(), 0o444)
-                    os.fsync(file.fileno())
-                self._name(path, digest)
-                self._verified[digest] = _state(self.place(digest))
-                self._fingerprints.remember(self.place(digest), digest)
+            with open(path, "rb") as file:
+                _finish(file)
+            self._name(path, digest)
+            self._verified[digest] = _state(self.place(digest))
+            self._fingerprints.remember(self.place(digest), digest)
         except OSError as error:
             if path.parent == self._scratch:  # a file from elsewhere is its owner's
                 self.discard(path)
@@ -153,26 +147,14 @@ class FileArtifacts:
             raise NotFound(kind="artifact", name=digest, remedy="a digest is `sha256:` and 64 hexadecimal digits")
         return Path(f"{self.root}/sha256/{digest[7:9]}/{digest[9:]}")
 
-    def _is_safe(self, digest: Digest) -> bool:
-        """Return whether the artifact is there already and whole, and make sure that its name is on the disk."""
-        place = self.place(digest)
-        if not place.exists() or self.fault(digest):
-            return False  # a damaged file is replaced by what is put now
-        # Another process may have named it a moment ago, and not synced the folder yet.
-        self._sync(place.parent)
-        return True
-
     def _name(self, scratch: Path, digest: Digest) -> None:
         place = self.place(digest)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(scratch, place)
-        self._sync(place.parent)
-
-    def _sync(self, folder: Path) -> None:
-        sync_folder(folder)
-        if folder not in self._synced:
-            sync_folder(folder.parent)
+        folder = place.parent
+        if folder not in self._synced or not folder.exists():
+            make_folder(folder)
             self._synced.add(folder)
+        os.rename(scratch, place)
+        sync_folder(folder)
 
     @contextmanager
     def _translated(self, digest: Digest, path: Path) -> Iterator[None]:
@@ -181,7 +163,14 @@ class FileArtifacts:
         except FileNotFoundError as error:
             raise NotFound(kind="artifact", name=digest, remedy=f"{path} is gone: run the step again") from error
         except OSError as error:
-            raise StoreUnavailable(f"the artifact {path} cannot be read: {error.strerror}") from error
+            raise self.unreadable(path, error) from error
+
+    def unreadable(self, path: Path, error: OSError) -> StoreUnavailable:
+        """Return the error that tells the user why an artifact cannot be read now."""
+        return StoreUnavailable(
+            f"the artifact {path} cannot be read: {error.strerror or error}",
+            remedy="mend the disk, the file's permissions or the limit on open files, then run again",
+        )
 
     def unwritable(self, error: OSError) -> StoreUnavailable:
         """Return the error that tells the user why nothing can be written here."""
@@ -191,16 +180,13 @@ class FileArtifacts:
         )
 
 
+def _finish(file: IO[bytes]) -> None:
+    """Put a file that is complete onto the disk, and let nobody write to it."""
+    os.fchmod(file.fileno(), 0o444)
+    os.fsync(file.fileno())
+
+
 def _state(path: Path) -> tuple[int, ...]:
-    """Return what changes when somebody writes to the file."""
+    """Return what changes when somebody writes to the file, even one who then sets its times back."""
     state = path.stat()
     return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
-
-
-def sync_folder(folder: Path) -> None:
-    """Return once the names in a folder are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

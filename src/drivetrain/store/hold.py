@@ -64,4 +64,7 @@ def _opened(root: Path) -> int:
     try:
         return os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise StoreUnavailable(f"the lock {root / 'lock'} cannot be opened: {error.strerror}") from error
+        raise StoreUnavailable(
+            f"the lock {root / 'lock'} cannot be opened: {error.strerror}",
+            remedy="mend the folder's permissions, or close some files, then do it again: finished steps are kept",
+        ) from error

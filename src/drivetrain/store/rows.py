@@ -83,7 +83,7 @@ def rows(ledger: SQLiteLedger, *names: str) -> Iterator[Row]:
         last = -1
         while found := ledger.query(f"{select}WHERE rowid > ? ORDER BY rowid LIMIT {_AT_ONCE}", last):
             for number, kept, *values in found:
-                is_whole = kept is None or kept == checksum(values)
+                is_whole = kept is None or kept == checksum(columns, values)
                 yield Row(table, key, dict(zip(columns, values, strict=True)), is_whole, number)
             last = found[-1][0]
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import threading
 import time
 import weakref
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from drivetrain.errors import StoreUnavailable
+from drivetrain.store.folder import make_folders, sync_folder
 from drivetrain.store.record import Record
 from drivetrain.store.table import Table, as_text
 
@@ -40,19 +42,8 @@ class SQLiteLedger:
         self._depth = 0
         self._tables: dict[type[Record], Table] = {}
         self._own_commits = 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            # Many a ledger is only let go of: it closes with its last holder, and not when Python comes across it.
-            weakref.finalize(self, self._db.close)
-            self._enter_wal()
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA cell_size_check = ON")
-        except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(
-                f"the ledger {path} cannot be opened: {error}",
-                remedy="if the file is damaged, put back a copy of it; if it is not Drivetrain's, name another folder",
-            ) from error
+        self._is_safe = False
+        self._connect()
 
     def write(self, *records: Record) -> None:
         with self.transaction(), self._translated():
@@ -128,11 +119,13 @@ class SQLiteLedger:
     def transaction(self) -> Iterator[None]:
         with self._lock:
             level = self._depth
-            begin = f"SAVEPOINT level_{level}" if level else "BEGIN IMMEDIATE"
             commit = f"RELEASE level_{level}" if level else "COMMIT"
             undo = (f"ROLLBACK TO level_{level}", commit) if level else ("ROLLBACK",)
             with self._translated():
-                self._db.execute(begin)
+                if level:
+                    self._db.execute(f"SAVEPOINT level_{level}")
+                else:
+                    self._begin()
             self._depth += 1
             try:
                 yield
@@ -188,6 +181,71 @@ class SQLiteLedger:
         self._tables[kind] = table
         return table
 
+    def _connect(self) -> None:
+        try:
+            if not self.path.exists():
+                self._make()
+            self._db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            # Many a ledger is only let go of: it closes with its last holder, and not when Python comes across it.
+            weakref.finalize(self, self._db.close)
+            self._enter_wal()
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA cell_size_check = ON")
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+            raise StoreUnavailable(
+                f"the ledger {self.path} cannot be opened: {error}",
+                remedy="if the file is damaged, put back a copy of it; if it is not Drivetrain's, name another folder",
+            ) from error
+
+    def _make(self) -> None:
+        """Make an empty ledger whose name is on the disk.
+
+        SQLite does not look whether a sync of the folder succeeds, and the journal by which it makes a file would undo
+        everything if it came back after a power cut. So the file is whole before it gets its name.
+        """
+        make_folders(self.path.parent)
+        scratch = self.path.with_name(f"{self.path.name}-new-{os.urandom(4).hex()}")
+        try:
+            with closing(sqlite3.connect(scratch, isolation_level=None)) as new:
+                new.execute("PRAGMA journal_mode = WAL")
+            size_bytes = scratch.stat().st_size
+            os.link(scratch, self.path)
+            try:
+                sync_folder(self.path.parent)
+            except OSError:
+                # A second sync may succeed without having written the name, but not that of a new file.
+                if self.path.stat().st_size == size_bytes:
+                    self.path.unlink()
+                raise
+        except FileExistsError:
+            pass  # another process was faster
+        finally:
+            for leftover in self.path.parent.glob(f"{scratch.name}*"):
+                leftover.unlink(missing_ok=True)
+
+    def _begin(self) -> None:
+        """Begin a transaction whose commit, if it succeeds, is on the disk for certain.
+
+        A process before this one may have failed to sync its log, and died: its last pages can be read, and are not on
+        the disk, and no later sync puts them there. So what it left goes into the database itself before anything is
+        written behind it. SQLite makes a log when the first transaction begins, and its name has to be on the disk too.
+        """
+        if self._is_safe:
+            self._db.execute("BEGIN IMMEDIATE")
+            return
+        self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            sync_folder(self.path.parent)
+        except OSError as error:
+            self._db.close()  # takes the log away, so that the next one has a new name
+            self._connect()
+            raise StoreUnavailable(
+                f"the ledger {self.path} cannot be written: {error.strerror}",
+                remedy="mend the disk or the folder's permissions, then do it again; what was committed is kept",
+            ) from error
+        self._is_safe = True
+
     def _enter_wal(self) -> None:
         # Of several processes that open a new file at once, one makes it a WAL; SQLite does not let the others wait.
         patience = time.monotonic() + BUSY_S
@@ -221,7 +279,8 @@ class SQLiteLedger:
             yield
         except sqlite3.ProgrammingError:
             raise  # a value that SQLite does not know: a mistake in a record, not the file's
-        except sqlite3.DatabaseError as error:
+        # What SQLite says of a damaged schema may hold bytes that are no text.
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise StoreUnavailable(
                 f"the ledger {self.path} cannot be used: {error}",
                 remedy="free some space, or mend the file or its permissions; what was committed is kept",

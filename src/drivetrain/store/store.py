@@ -101,6 +101,7 @@ class Store:
 
         Raises:
             CorruptArtifact: the bytes are not those that were kept.
+            StoreUnavailable: they cannot be read.
             WrongForm: they do not give that type.
             Refused: they could run code, and the project does not allow that.
         """
@@ -109,7 +110,10 @@ class Store:
             return value_of(self.collection(artifact), form, self.value)
         path = self.artifacts.path(artifact.digest)
         codec = reader_of(artifact.format, form, allow_pickle=self.allow_pickle)
-        value = codec.read(path, form)
+        try:
+            value = codec.read(path, form)
+        except OSError as error:
+            raise self.artifacts.unreadable(path, error) from error
         if form is not None and not fits(value, form):
             raise WrongForm(format=artifact.format, wanted=getattr(form, "__qualname__", str(form)))
         return value

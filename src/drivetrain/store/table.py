@@ -38,6 +38,7 @@ class Table:
         # Columns that a later version has added are read for the sake of the sum.
         self.names = sorted({*self.fields, *known} - {COLUMN})
         self._read = [(name, name in declared and declared[name] is None) for name in self.names]
+        self._key_places = [self.names.index(field) for field in self.key]
         self._unknown = [name for name in self.names if name not in declared]
         written = ", ".join(f'"{field}"' for field in [*self.fields, COLUMN])
         read = ", ".join(f'"{name}"' for name in [*self.names, COLUMN])
@@ -73,7 +74,7 @@ class Table:
                 # What has another type than its annotation says may come back changed.
                 is_sure = False
             values.append(value)
-        values.append(checksum(values) if is_sure else None)
+        values.append(checksum(self.fields, values) if is_sure else None)
         return values
 
     def record(self, row: Sequence[Any]) -> Any:
@@ -87,8 +88,14 @@ class Table:
         return msgspec.convert(body, self.kind, strict=False, str_keys=True)
 
     def damaged(self, rows: Sequence[Sequence[Any]]) -> Sequence[Any] | None:
-        """Return the first row that is not what was written; rows of older versions have no sum."""
-        return next((row for row in rows if row[-1] is not None and row[-1] != checksum(row[:-1])), None)
+        """Return the first row that is not what was written; an older version gave no sum, but a key."""
+        for row in rows:
+            if row[-1] is None:
+                if any(row[place] is None for place in self._key_places):
+                    return row
+            elif row[-1] != checksum(self.names, row):
+                return row
+        return None
 
     def corrupt(self, row: Sequence[Any], path: str) -> CorruptLedger:
         """Return the error that names a damaged row."""

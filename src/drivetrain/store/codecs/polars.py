@@ -47,10 +47,11 @@ class PolarsCodec:
             )
         try:
             value.lazy().sink_parquet(path, row_group_size=ROW_GROUP)
-        except pl.exceptions.PolarsError as error:
-            # The disk's errors come wrapped; those of the user's own sources and expressions stay as they are.
-            number = _OS_ERROR.search(str(error))
-            if number is None or "underlying IO error" not in str(error):
+        except (pl.exceptions.PolarsError, OSError) as error:
+            # The disk's errors come wrapped, or as text that ends with the file's name; those of the user's own sources
+            # and expressions stay as they are.
+            number, text = _OS_ERROR.search(str(error)), str(error)
+            if number is None or ("underlying IO error" not in text and path.name not in text):
                 raise
             raise OSError(int(number[1]), strerror(int(number[1]))) from error
         if isinstance(value, pl.DataFrame):
