@@ -30,12 +30,11 @@ def test_a_run_shows_what_was_logged_also_by_steps_that_did_not_run_again(projec
 
     rows = [line.split() for line in project.command("show", "latest").stdout.splitlines()]
 
-    assert ["trained", "loss", "0.0625", "0.0625", "1", "█▄▂▁▁"] in rows
-    assert ["trained", "rows", "1234"] in rows
-    assert ["after", "power", "3"] in rows
+    assert ["trained.loss", "0.0625", "0.0625", "1", "█▄▂▁▁"] in rows
+    assert ["trained.rows", "1,234"] in rows or ["trained.rows", "1234"] in rows
+    assert ["after.power", "3"] in rows
     assert [row[0] for row in rows if "cached" in row or "finished" in row][1:] == ["trained", "after"]
-    points = project.json("show", "latest")["metrics"]
-    assert [point["value"] for point in points if point["name"] == "loss"] == [1.0, 0.5, 0.25, 0.125, 0.0625]
+    assert project.json("show", "latest")["curves"]["trained.loss"] == [1.0, 0.5, 0.25, 0.125, 0.0625]
 
 
 def test_without_curves_the_table_has_no_columns_for_them(project: Project) -> None:

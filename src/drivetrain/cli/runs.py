@@ -65,7 +65,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
 def show(result: Any, screen: Screen) -> None:
     if not result:
         screen.line(
-            "No run is like that, or nothing has run yet. Next: `drivetrain runs` lists all, `drivetrain run` makes one"
+            "Nothing here yet: no run is like that. Next: `drivetrain run` makes one, `drivetrain runs` lists all"
         )
         return
     rows = []
