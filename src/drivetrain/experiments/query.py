@@ -296,7 +296,8 @@ class _Asker:
 
     def of_setting(self, tree: Comparison, value: str) -> _Clause:
         if tree.operator in ("~", "!~"):
-            return self.of_text(tree, "figure.text", value)
+            held = self.of_text(tree, "figure.text", value)
+            return _Clause(f"figure.text != '' AND {held.sql}", held.values)  # a number has no text
         return _Clause(f"figure.text != '' AND figure.text {tree.operator} ?", [value])
 
     def figure(self, token: Token, aggregate: str) -> Name:
