@@ -149,6 +149,12 @@ WHAT_TO_DO = {
     "StepFailed": "Mend the line of your code that it names; the next run goes on from there.",
     "CheckFailed": "Look at the rows that it shows; mend the source, or loosen the [check](data.md#checks).",
     "FeatureSkew": "Compute each row from itself and from other datasets; see [features](data.md#features).",
+    "StepTimedOut": "Find out what the line that it names waits for, or raise `timeout_s`.",
+    "StepCrashed": "Look at the line that it names and at what the step printed; native code often is the cause.",
+    "StepOutOfMemory": "Read fewer rows at once, map the step over items, or raise `memory_gib`.",
+    "LeaseLost": "Nothing: the outcome of the run that took the step over counts.",
+    "TryAgain": "Raise it in a step whose failure may be over in a moment, and give the step a `retry`.",
+    "GiveUp": "Raise it in a step whose failure no further try can mend.",
     "RequestError": "A client's to mend: the answer names each field; see [refusals](serving.md#refusals).",
 }
 

@@ -9,6 +9,7 @@ from tests.project import Project
 
 from drivetrain.monitoring.retraining import Present, Retraining
 from drivetrain.pipeline.run import Run
+from drivetrain.pipeline.runner import Runner, born, host
 from drivetrain.security.event import Event, record_event
 from drivetrain.store.record import now
 from drivetrain.store.store import Store
@@ -152,7 +153,8 @@ def test_a_run_that_someone_else_has_started_is_waited_for(project: Project) -> 
     place = Place(project)
     with subprocess.Popen(["sleep", "30"]) as other:
         mine = Run(id="run-1", system="system", state="running", started_at=now(), pid=other.pid)
-        place.store.ledger.write(mine)
+        runner = Runner(run="run-1", host=host(), pid=other.pid, born=born(other.pid), beat_at=now())
+        place.store.ledger.write(mine, runner)
 
         place.retraining().tick()
         assert place.triggered() == []
