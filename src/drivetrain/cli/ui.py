@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import open_project
@@ -29,7 +30,9 @@ def execute(options: Namespace, screen: Screen) -> Any:
     check_port(host, port)
     screen.note(f"the console is at http://{host}:{port}  (Ctrl-C ends it)")
     serve_console(opened.project, opened.system, host=host, port=port)
+    screen.note("ended")
+    # The server's threads may still call into Python while that takes itself apart, and then abort the process.
+    os._exit(0)
 
 
-def show(result: Any, screen: Screen) -> None:
-    screen.line("ended")
+def show(result: Any, screen: Screen) -> None: ...
