@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.cli.project import kept_store, make_store
 from drivetrain.data.duration import duration as length_of
 from drivetrain.monitoring.transfer import export_everything, export_runs, import_archive
+from drivetrain.pipeline import curve
 from drivetrain.pipeline.retention import delete_expendable, delete_runs, expendable, pin, unpin
 from drivetrain.security.actor import actor
 from drivetrain.security.event import record_event
@@ -98,6 +99,8 @@ def _fsck(options: Namespace, screen: Screen) -> dict[str, Any]:
     with store.sharing(), screen.bar("reading artifacts") as progress:
         found = diagnose(store, progress=progress)
     moved = set_aside(store, [finding.damage for finding in found.findings]) if options.repair else []
+    if any(finding.damage.kind == "curve changed" for finding in found.findings) and options.repair:
+        moved += [f"curve {number}" for number in curve.set_aside(store)]
     if moved:
         _record(store, "store.repaired", f"{len(moved)} damaged things were set aside")
     is_sound = all(finding.damage.what in moved for finding in found.findings)
@@ -112,18 +115,19 @@ def _show_fsck(result: Any, screen: Screen) -> None:
         screen.line(f"  found    {damage.found}")
         if finding.affects:
             screen.line(f"  affects  {', '.join(finding.affects[:8])}{', …' if len(finding.affects) > 8 else ''}")
-        done = "set aside in quarantine/" if damage.what in moved else finding.remedy
-        screen.line(f"  → {done}")
+        done = f"set aside in quarantine/; {finding.afterwards}".removesuffix("; ")
+        screen.line(f"  → {done if damage.what in moved else finding.remedy}")
     seen = found.examination
     for path in seen.leftovers:
         screen.line(f"leftover: {path}", style="dim")
     state = "it is sound" if not found.findings else f"{len(found.findings)} damages"
-    screen.line(f"{seen.artifacts:,} artifacts, {spoken(seen.size_bytes)}, and {seen.rows:,} rows read: {state}")
+    read = f"{seen.artifacts:,} artifacts, {spoken(seen.size_bytes)}, {seen.rows:,} rows and {found.points:,} points"
+    screen.line(f"{read} read: {state}")
 
 
 def _gc(options: Namespace, screen: Screen) -> dict[str, Any]:
-    store = kept_store(options)
     older_than = _age(options.older_than)
+    store = kept_store(options)
     seconds, keep = older_than.total_seconds(), options.keep_runs
     if options.dry_run:
         runs = expendable(store, keep=keep, older_than=older_than) if keep is not None else []
@@ -212,7 +216,7 @@ def _import(options: Namespace, screen: Screen) -> dict[str, Any]:
 
 def _show_import(result: Any, screen: Screen) -> None:
     done = result["imported"]
-    if done.rows or done.artifacts:
+    if done.rows or done.artifacts or done.curves:
         counts = f"{len(done.runs)} runs, {done.rows:,} rows, {done.artifacts:,} artifacts, {spoken(done.size_bytes)}"
         screen.line(f"new here: {counts}. Next: `drivetrain runs`")
     else:

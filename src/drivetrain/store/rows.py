@@ -71,9 +71,16 @@ def tables(ledger: SQLiteLedger) -> dict[str, tuple[str, ...]]:
 
 
 def rows(ledger: SQLiteLedger, *names: str) -> Iterator[Row]:
-    """Yield the rows of the tables with these names, or of all, in the order of writing."""
+    """Yield the rows of the tables with these names, or of all, in the order of writing.
+
+    A table without row ids comes in the order of its key; one that holds nothing but numbers, such as the points of
+    curves, mentions nothing, and is left out.
+    """
     for table, key in tables(ledger).items():
         if names and table not in names:
+            continue
+        if not _has_row_ids(ledger, table):
+            yield from _rows_by_key(ledger, table, key)
             continue
         columns = sorted(name for _, name, *_ in _columns(ledger, table) if name != COLUMN)
         has_sum = any(name == COLUMN for _, name, *_ in _columns(ledger, table))
@@ -86,6 +93,33 @@ def rows(ledger: SQLiteLedger, *names: str) -> Iterator[Row]:
                 is_whole = kept is None or kept == checksum(values)
                 yield Row(table, key, dict(zip(columns, values, strict=True)), is_whole, number)
             last = found[-1][0]
+
+
+def counts(ledger: SQLiteLedger) -> dict[str, int]:
+    """Return how many rows each table has."""
+    # Names come from the database itself.
+    return {name: ledger.query(f'SELECT count(*) FROM "{name}"')[0][0] for name in tables(ledger)}  # noqa: S608
+
+
+def _rows_by_key(ledger: SQLiteLedger, table: str, key: tuple[str, ...]) -> Iterator[Row]:
+    kinds = {name: kind.upper() for _, name, kind, *_ in _columns(ledger, table)}
+    if set(kinds.values()) <= {"INTEGER", "REAL"}:
+        return
+    columns = sorted(kinds)
+    listed, keys = (", ".join(f'"{name}"' for name in names) for names in (columns, key))
+    select, places = f'SELECT {listed} FROM "{table}"', ", ".join("?" * len(key))  # noqa: S608  # from the database
+    found = ledger.query(f"{select} ORDER BY {keys} LIMIT {_AT_ONCE}")
+    while found:
+        for values in found:
+            yield Row(table, key, dict(zip(columns, values, strict=True)), is_whole=True, number=0)
+        last = dict(zip(columns, found[-1], strict=True))
+        after = [last[name] for name in key]
+        found = ledger.query(f"{select} WHERE ({keys}) > ({places}) ORDER BY {keys} LIMIT {_AT_ONCE}", *after)
+
+
+def _has_row_ids(ledger: SQLiteLedger, table: str) -> bool:
+    ((text,),) = ledger.query("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", table)
+    return "WITHOUT ROWID" not in text.upper()
 
 
 def _columns(ledger: SQLiteLedger, table: str) -> list[tuple[Any, ...]]:
