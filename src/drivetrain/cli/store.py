@@ -59,6 +59,8 @@ def arguments(parser: ArgumentParser) -> None:
     export.add_argument("--without-versions", action="store_true", help="leave out the versions that the runs trained")
     importing = action("import", "take in what an archive holds; twice is the same as once")
     importing.add_argument("archive", metavar="FILE", help="what `drivetrain store export` wrote")
+    signing = action("sign", "vouch for pickles that came from elsewhere, so that they can be read")
+    signing.add_argument("artifacts", nargs="+", metavar="DIGEST", help="an artifact's digest; the refusal names it")
     unpinning = action("unpin", "take the pin out of a run")
     unpinning.add_argument("runs", nargs=1, metavar="RUN", help="a run's id")
 
@@ -223,6 +225,19 @@ def _show_import(result: Any, screen: Screen) -> None:
         screen.line("All that is in it is here already.")
 
 
+def _sign(options: Namespace, screen: Screen) -> dict[str, Any]:
+    store = kept_store(options)
+    with store.sharing():
+        for digest in options.artifacts:
+            store.signatures.sign(digest, store.artifacts.path(digest))
+            _record(store, "store.signed", f"the pickle {digest} can be read here from now on")
+    return {"signed": options.artifacts}
+
+
+def _show_sign(result: Any, screen: Screen) -> None:
+    screen.line(f"signed {', '.join(result['signed'])}: reading it can run any code that its maker put in")
+
+
 def _record(store: Any, kind: str, message: str) -> None:
     record_event(store.ledger, kind, subject="store", message=message, actor=actor())
 
@@ -233,9 +248,9 @@ def _age(text: str) -> timedelta:
 
 _ACTIONS = {
     "size": _size, "fsck": _fsck, "gc": _gc, "delete": _delete, "pin": _pin, "unpin": _unpin, "export": _export,
-    "import": _import,
+    "import": _import, "sign": _sign,
 }  # fmt: skip
 _SHOWS = {
     "size": _show_size, "fsck": _show_fsck, "gc": _show_gc, "delete": _show_delete, "pin": _show_pin,
-    "unpin": _show_unpin, "export": _show_export, "import": _show_import,
+    "unpin": _show_unpin, "export": _show_export, "import": _show_import, "sign": _show_sign,
 }  # fmt: skip
