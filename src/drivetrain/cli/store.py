@@ -11,7 +11,9 @@ from drivetrain.cli.project import kept_store, make_store
 from drivetrain.data.duration import duration as length_of
 from drivetrain.monitoring.transfer import export_everything, export_runs, import_archive
 from drivetrain.pipeline import curve
+from drivetrain.pipeline.leftover import find_leftovers
 from drivetrain.pipeline.retention import delete_expendable, delete_runs, expendable, pin, unpin
+from drivetrain.pipeline.runner import mark_interrupted
 from drivetrain.security.actor import actor
 from drivetrain.security.event import record_event
 from drivetrain.serving.damage import diagnose
@@ -87,7 +89,8 @@ def _size(options: Namespace, screen: Screen) -> dict[str, Any]:
 def _show_size(result: Any, screen: Screen) -> None:
     size = result["size"]
     rows = [(share.format, share.artifacts, spoken(share.size_bytes)) for share in size.formats]
-    rows += [("ledger", None, spoken(size.ledger_bytes)), ("other files", None, spoken(size.other_bytes))]
+    most = ", ".join(f"{count:,} {name}" for name, count in list(size.rows.items())[:3])
+    rows += [(f"ledger: {most}", None, spoken(size.ledger_bytes)), ("other files", None, spoken(size.other_bytes))]
     screen.table(("what", "artifacts", "size"), rows, right=("artifacts", "size"))
     screen.line()
     biggest = [(f"{digest[:19]}…", spoken(size_bytes), row) for digest, size_bytes, row in size.biggest]
@@ -133,11 +136,14 @@ def _gc(options: Namespace, screen: Screen) -> dict[str, Any]:
     seconds, keep = older_than.total_seconds(), options.keep_runs
     if options.dry_run:
         runs = expendable(store, keep=keep, older_than=older_than) if keep is not None else []
-        garbage = find_garbage(store, older_than_s=seconds, without_runs={run.id for run in runs})
+        gone = {run.id for run in runs}
+        garbage = find_garbage(store, older_than_s=seconds, without_runs=gone)
+        garbage += find_leftovers(store, older_than_s=seconds, without_runs=gone)
     else:
         with store.alone():
             runs = delete_expendable(store, keep=keep, older_than=older_than, actor=actor()) if keep is not None else []
-            garbage = find_garbage(store, older_than_s=seconds)
+            mark_interrupted(store.ledger)
+            garbage = find_garbage(store, older_than_s=seconds) + find_leftovers(store, older_than_s=seconds)
             collect(garbage)
         if garbage:
             size = spoken(sum(each.size_bytes for each in garbage))

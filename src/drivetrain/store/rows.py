@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from drivetrain.store.sqlite import SQLiteLedger
 
 _AT_ONCE = 5000
+_MADE_OF = "ingredients"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TEXT = re.compile(r'(?<!\\)"((?:[^"\\]|\\.)*)"')
 
@@ -44,9 +46,20 @@ class Row(NamedTuple):
         return found
 
     def needs(self) -> set[str]:
-        """Return the digests that are values of their own: those of artifacts, not those that prose mentions."""
-        digests = self.digests()
-        return digests & self.texts() if digests else digests
+        """Return the digests that are values of their own: those of artifacts, not those that prose mentions.
+
+        What a step was made of has digests too, also of things that are not kept, such as one item of a list.
+        """
+        if not self.digests():
+            return set()
+        kept = {name: value for name, value in self.values.items() if name != _MADE_OF}
+        return self.digests() & self._replace(values=kept).texts()
+
+    def forms(self) -> Iterator[tuple[str, str]]:
+        """Yield digest and form on the disk of each artifact in a column of JSON."""
+        for value in self.values.values():
+            if isinstance(value, str) and value[:1] in ("{", "[") and '"digest"' in value:
+                yield from _forms(value)
 
     def digests(self) -> set[str]:
         """Return every digest that occurs anywhere in the row."""
@@ -99,6 +112,21 @@ def counts(ledger: SQLiteLedger) -> dict[str, int]:
     """Return how many rows each table has."""
     # Names come from the database itself.
     return {name: ledger.query(f'SELECT count(*) FROM "{name}"')[0][0] for name in tables(ledger)}  # noqa: S608
+
+
+def _forms(text: str) -> Iterator[tuple[str, str]]:
+    try:
+        waiting = [json.loads(text)]
+    except ValueError:  # a damaged row, which is fsck's to tell
+        return
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if isinstance(item.get("digest"), str) and isinstance(item.get("format"), str):
+                yield item["digest"], item["format"]
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
 
 
 def _rows_by_key(ledger: SQLiteLedger, table: str, key: tuple[str, ...]) -> Iterator[Row]:
