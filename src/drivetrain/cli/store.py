@@ -15,7 +15,7 @@ from drivetrain.pipeline.leftover import find_leftovers
 from drivetrain.pipeline.retention import delete_expendable, delete_runs, expendable, pin, unpin
 from drivetrain.pipeline.runner import mark_interrupted
 from drivetrain.security.actor import actor
-from drivetrain.security.event import record_event
+from drivetrain.security.event import Event, record_event
 from drivetrain.serving.damage import diagnose
 from drivetrain.store.fsck import set_aside
 from drivetrain.store.garbage import WHY, collect, find_garbage
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from drivetrain.cli.screen import Screen
+    from drivetrain.serving.damage import Finding
     from drivetrain.store.garbage import Garbage
 
 _DAMAGED = "damaged"
@@ -108,8 +109,23 @@ def _fsck(options: Namespace, screen: Screen) -> dict[str, Any]:
         moved += [f"curve {number}" for number in curve.set_aside(store)]
     if moved:
         _record(store, "store.repaired", f"{len(moved)} damaged things were set aside")
+    if all(each.damage.kind != "ledger unreadable" and not _is_event(each) for each in found.findings):
+        seen, count = found.examination, len(found.findings)
+        told = f"{count} damages were found" if count else "the store is sound"
+        evidence = {
+            "damages": count,
+            "set_aside": len(moved),
+            "artifacts": seen.artifacts,
+            "size_bytes": seen.size_bytes,
+        }
+        record_event(store.ledger, "store.checked", subject="store", message=told, actor=actor(), evidence=evidence)
     is_sound = all(finding.damage.what in moved for finding in found.findings)
     return {"state": "sound" if is_sound else _DAMAGED, "diagnosis": found, "set_aside": moved}
+
+
+def _is_event(finding: Finding) -> bool:
+    """Return whether the chain cannot be gone on with."""
+    return any(mention.table == Event.TABLE for mention in finding.damage.rows)
 
 
 def _show_fsck(result: Any, screen: Screen) -> None:
