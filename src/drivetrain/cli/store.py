@@ -111,7 +111,7 @@ def _fsck(options: Namespace, screen: Screen) -> dict[str, Any]:
         _record(store, "store.repaired", f"{len(moved)} damaged things were set aside")
     if all(each.damage.kind != "ledger unreadable" and not _is_event(each) for each in found.findings):
         seen, count = found.examination, len(found.findings)
-        told = f"{count} damages were found" if count else "the store is sound"
+        told = f"damages were found: {count}, of which set aside: {len(moved)}" if count else "the store is sound"
         evidence = {
             "damages": count,
             "set_aside": len(moved),
