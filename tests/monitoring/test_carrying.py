@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -277,3 +278,44 @@ def test_a_tag_that_was_taken_off_since_stays_off(store: Store, home: Store, tmp
     import_archive(home, tmp_path / "runs.tar", actor="ada")
 
     assert [each.is_on for each in home.ledger.find(Tag)] == [False]
+
+
+def test_an_answer_from_an_earlier_run_comes_with_the_run_that_used_it(
+    store: Store, home: Store, tmp_path: Path
+) -> None:
+    asked = Request(
+        id="approval-7", name="ok", subject="d", output="fit", run="run-0", state="approved", asked_at=now()
+    )
+    (step,) = store.ledger.find(StepRun, {"run": "run-3"})
+    kept = store.keep(True, part="ok", detail={"approval": {"request": "approval-7"}})
+    store.ledger.write(asked, msgspec.structs.replace(step, step="ok", outputs={"ok": kept}))
+
+    export_runs(store, ["run-3"], tmp_path / "runs.tar")
+    import_archive(home, tmp_path / "runs.tar", actor="ada")
+
+    assert home.ledger.find(Request) == [asked]
+
+
+def test_a_curve_that_is_being_logged_is_never_called_damaged(store: Store) -> None:
+    logging, looking = Logging(store, "run-3"), Store.open(store.root)
+    is_done = threading.Event()
+
+    def log() -> None:
+        for number in range(60):
+            for step in range(500):
+                logging.points.log("busy", float(step), number * 500 + step)
+                logging.points.log("late", float(step), step)
+            logging.points.flush()
+        is_done.set()
+
+    thread = threading.Thread(target=log)
+    thread.start()
+    looks = 0
+    while not is_done.is_set():
+        assert curve.damaged(looking.ledger) == {}
+        looks += 1
+    thread.join()
+    logging.points.close()
+
+    assert looks > 1
+    assert curve.damaged(looking.ledger) == {}
