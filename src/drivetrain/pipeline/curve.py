@@ -150,9 +150,7 @@ def set_aside(store: Store) -> list[int]:
         with store.ledger.transaction():
             for number in found:
                 figures = store.ledger.find(Figure, {"curve": number})
-                store.ledger.write(
-                    *(msgspec.structs.replace(each, curve=None, curve_sum=None) for each in figures)
-                )  # fmt: skip
+                store.ledger.write(*(msgspec.structs.replace(each, curve=None, curve_sum=None) for each in figures))
                 store.ledger.execute("DELETE FROM point WHERE curve = ?", (number,))
     return list(found)
 
