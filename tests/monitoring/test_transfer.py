@@ -182,7 +182,7 @@ def test_what_cannot_be_exported_is_told_and_leaves_no_file(far: Project, tmp_pa
     for name, error in (("run-9", NotFound), ("run-now", Refused)):
         with pytest.raises(error):
             export_runs(store, [name], tmp_path / "out.tar")
-    store.ledger.query("UPDATE metric SET value = 5")
+    store.ledger.query("UPDATE figure SET value = 5")
     with pytest.raises(CorruptLedger):
         export_everything(store, tmp_path / "out.tar")
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
@@ -274,10 +274,10 @@ FORGERIES: dict[str, Callable[[dict[str, bytes], dict[str, Any]], None]] = {
     "another store": event_left_out,
     "not to be imported": champion_in_runs,
     "rows of 'sqlite_master'": add_row("sqlite_master", name="x"),
-    "unknown to this version": add_row("metric", run="r", step="s", name="n", index=0, value=1.0, other=1),
-    "does not fit": add_row("metric", run="r", step="s", name="n", index=0, value="much"),
+    "unknown to this version": add_row("figure", run="r", kind="metric", name="n", value=1.0, other=1),
+    "does not fit": add_row("figure", run="r", kind="metric", name="n", value="much"),
     "does not fit the table step_run": add_row("step_run", run="r", step="s", inputs="{"),
-    "number that no ledger": add_row("metric", run="r", step="s", name="n", index=2**70, value=1.0),
+    "number that no ledger": add_row("figure", run="r", kind="metric", name="n", curve=2**70, value=1.0),
 }
 
 

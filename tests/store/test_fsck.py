@@ -112,3 +112,22 @@ def test_a_ledger_whose_pages_are_overwritten_is_told(store: Store, place: int) 
     found = examine(Store.open(store.root))
 
     assert {each.kind for each in found.damages} & {"ledger unreadable", "row changed"}
+
+
+def test_what_a_run_is_writing_is_no_leftover(store: Store) -> None:
+    with open(store.artifacts.scratch_path(), "wb") as file:
+        file.write(b"half of it")
+
+    assert examine(store).leftovers == []
+
+
+def test_tables_without_row_ids_are_read_too(store: Store) -> None:
+    gone = digest_of(b"never kept")
+    store.ledger.query("CREATE TABLE other (a INTEGER, b TEXT, PRIMARY KEY (a, b)) WITHOUT ROWID")
+    for number in range(6000):
+        store.ledger.query("INSERT INTO other VALUES (?, ?)", number // 2, f"{number}" if number != 5999 else gone)
+
+    found = examine(store)
+
+    assert found.rows == 6000
+    assert [(each.kind, each.what) for each in found.damages] == [("artifact missing", gone)]

@@ -27,7 +27,7 @@ ADDRESSES = (
     *("/runs?q=quality.auc+>+0.7&sort=-quality.auc", "/runs?q=state+%3D+failed+and+", "/compare"),
     "/compare?runs=run-0f3k9v2m00001,run-0f3k9v2m00003,latest",
     *("/runs/run-0f3k9v2m00002", "/models", "/versions/lateness@1", "/versions/lateness@4", "/live", "/live/service"),
-    *("/events", "/events?topic=models", "/events?before=5", "/predictions"),
+    *("/events", "/events?topic=models", "/events?before=5", "/predictions", "/store"),
 )
 
 

@@ -52,7 +52,7 @@ PAGES = (
     *("/", "/system", "/parts/flights", "/parts/watch", "/parts/retrain", "/runs"),
     *("/runs/run-0f3k9v2m00001", "/runs/run-0f3k9v2m00002"),
     *("/runs?q=quality.auc+>+0.7&sort=-quality.auc", "/compare?runs=run-0f3k9v2m00001,run-0f3k9v2m00003", "/compare"),
-    *("/models", "/versions/lateness@4", "/live", "/events?topic=watching", "/predictions"),
+    *("/models", "/versions/lateness@4", "/live", "/events?topic=watching", "/predictions", "/store"),
 )
 
 

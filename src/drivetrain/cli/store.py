@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.cli.project import kept_store, make_store
 from drivetrain.data.duration import duration as length_of
 from drivetrain.monitoring.transfer import export_everything, export_runs, import_archive
+from drivetrain.pipeline import curve
+from drivetrain.pipeline.leftover import find_leftovers
 from drivetrain.pipeline.retention import delete_expendable, delete_runs, expendable, pin, unpin
+from drivetrain.pipeline.runner import mark_interrupted
 from drivetrain.security.actor import actor
-from drivetrain.security.event import record_event
+from drivetrain.security.event import Event, record_event
 from drivetrain.serving.damage import diagnose
 from drivetrain.store.fsck import set_aside
 from drivetrain.store.garbage import WHY, collect, find_garbage
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from drivetrain.cli.screen import Screen
+    from drivetrain.serving.damage import Finding
     from drivetrain.store.garbage import Garbage
 
 _DAMAGED = "damaged"
@@ -58,6 +62,8 @@ def arguments(parser: ArgumentParser) -> None:
     export.add_argument("--without-versions", action="store_true", help="leave out the versions that the runs trained")
     importing = action("import", "take in what an archive holds; twice is the same as once")
     importing.add_argument("archive", metavar="FILE", help="what `drivetrain store export` wrote")
+    signing = action("sign", "vouch for pickles that came from elsewhere, so that they can be read")
+    signing.add_argument("artifacts", nargs="+", metavar="DIGEST", help="an artifact's digest; the refusal names it")
     unpinning = action("unpin", "take the pin out of a run")
     unpinning.add_argument("runs", nargs=1, metavar="RUN", help="a run's id")
 
@@ -84,7 +90,8 @@ def _size(options: Namespace, screen: Screen) -> dict[str, Any]:
 def _show_size(result: Any, screen: Screen) -> None:
     size = result["size"]
     rows = [(share.format, share.artifacts, spoken(share.size_bytes)) for share in size.formats]
-    rows += [("ledger", None, spoken(size.ledger_bytes)), ("other files", None, spoken(size.other_bytes))]
+    most = ", ".join(f"{count:,} {name}" for name, count in list(size.rows.items())[:3])
+    rows += [(f"ledger: {most}", None, spoken(size.ledger_bytes)), ("other files", None, spoken(size.other_bytes))]
     screen.table(("what", "artifacts", "size"), rows, right=("artifacts", "size"))
     screen.line()
     biggest = [(f"{digest[:19]}…", spoken(size_bytes), row) for digest, size_bytes, row in size.biggest]
@@ -98,10 +105,27 @@ def _fsck(options: Namespace, screen: Screen) -> dict[str, Any]:
     with store.sharing(), screen.bar("reading artifacts") as progress:
         found = diagnose(store, progress=progress)
     moved = set_aside(store, [finding.damage for finding in found.findings]) if options.repair else []
+    if any(finding.damage.kind == "curve changed" for finding in found.findings) and options.repair:
+        moved += [f"curve {number}" for number in curve.set_aside(store)]
     if moved:
         _record(store, "store.repaired", f"{len(moved)} damaged things were set aside")
+    if all(each.damage.kind != "ledger unreadable" and not _is_event(each) for each in found.findings):
+        seen, count = found.examination, len(found.findings)
+        told = f"damages were found: {count}, of which set aside: {len(moved)}" if count else "the store is sound"
+        evidence = {
+            "damages": count,
+            "set_aside": len(moved),
+            "artifacts": seen.artifacts,
+            "size_bytes": seen.size_bytes,
+        }
+        record_event(store.ledger, "store.checked", subject="store", message=told, actor=actor(), evidence=evidence)
     is_sound = all(finding.damage.what in moved for finding in found.findings)
     return {"state": "sound" if is_sound else _DAMAGED, "diagnosis": found, "set_aside": moved}
+
+
+def _is_event(finding: Finding) -> bool:
+    """Return whether the chain cannot be gone on with."""
+    return any(mention.table == Event.TABLE for mention in finding.damage.rows)
 
 
 def _show_fsck(result: Any, screen: Screen) -> None:
@@ -112,26 +136,30 @@ def _show_fsck(result: Any, screen: Screen) -> None:
         screen.line(f"  found    {damage.found}")
         if finding.affects:
             screen.line(f"  affects  {', '.join(finding.affects[:8])}{', …' if len(finding.affects) > 8 else ''}")
-        done = "set aside in quarantine/" if damage.what in moved else finding.remedy
-        screen.line(f"  → {done}")
+        done = f"set aside in quarantine/; {finding.afterwards}".removesuffix("; ")
+        screen.line(f"  → {done if damage.what in moved else finding.remedy}")
     seen = found.examination
     for path in seen.leftovers:
         screen.line(f"leftover: {path}", style="dim")
     state = "it is sound" if not found.findings else f"{len(found.findings)} damages"
-    screen.line(f"{seen.artifacts:,} artifacts, {spoken(seen.size_bytes)}, and {seen.rows:,} rows read: {state}")
+    read = f"{seen.artifacts:,} artifacts, {spoken(seen.size_bytes)}, {seen.rows:,} rows and {found.points:,} points"
+    screen.line(f"{read} read: {state}")
 
 
 def _gc(options: Namespace, screen: Screen) -> dict[str, Any]:
-    store = kept_store(options)
     older_than = _age(options.older_than)
+    store = kept_store(options)
     seconds, keep = older_than.total_seconds(), options.keep_runs
     if options.dry_run:
         runs = expendable(store, keep=keep, older_than=older_than) if keep is not None else []
-        garbage = find_garbage(store, older_than_s=seconds, without_runs={run.id for run in runs})
+        gone = {run.id for run in runs}
+        garbage = find_garbage(store, older_than_s=seconds, without_runs=gone)
+        garbage += find_leftovers(store, older_than_s=seconds, without_runs=gone)
     else:
         with store.alone():
             runs = delete_expendable(store, keep=keep, older_than=older_than, actor=actor()) if keep is not None else []
-            garbage = find_garbage(store, older_than_s=seconds)
+            mark_interrupted(store.ledger)
+            garbage = find_garbage(store, older_than_s=seconds) + find_leftovers(store, older_than_s=seconds)
             collect(garbage)
         if garbage:
             size = spoken(sum(each.size_bytes for each in garbage))
@@ -212,11 +240,24 @@ def _import(options: Namespace, screen: Screen) -> dict[str, Any]:
 
 def _show_import(result: Any, screen: Screen) -> None:
     done = result["imported"]
-    if done.rows or done.artifacts:
+    if done.rows or done.artifacts or done.curves:
         counts = f"{len(done.runs)} runs, {done.rows:,} rows, {done.artifacts:,} artifacts, {spoken(done.size_bytes)}"
         screen.line(f"new here: {counts}. Next: `drivetrain runs`")
     else:
         screen.line("All that is in it is here already.")
+
+
+def _sign(options: Namespace, screen: Screen) -> dict[str, Any]:
+    store = kept_store(options)
+    with store.sharing():
+        for digest in options.artifacts:
+            store.signatures.sign(digest, store.artifacts.path(digest))
+            _record(store, "store.signed", f"the pickle {digest} can be read here from now on")
+    return {"signed": options.artifacts}
+
+
+def _show_sign(result: Any, screen: Screen) -> None:
+    screen.line(f"signed {', '.join(result['signed'])}: reading it can run any code that its maker put in")
 
 
 def _record(store: Any, kind: str, message: str) -> None:
@@ -229,9 +270,9 @@ def _age(text: str) -> timedelta:
 
 _ACTIONS = {
     "size": _size, "fsck": _fsck, "gc": _gc, "delete": _delete, "pin": _pin, "unpin": _unpin, "export": _export,
-    "import": _import,
+    "import": _import, "sign": _sign,
 }  # fmt: skip
 _SHOWS = {
     "size": _show_size, "fsck": _show_fsck, "gc": _show_gc, "delete": _show_delete, "pin": _show_pin,
-    "unpin": _show_unpin, "export": _show_export, "import": _show_import,
+    "unpin": _show_unpin, "export": _show_export, "import": _show_import, "sign": _show_sign,
 }  # fmt: skip

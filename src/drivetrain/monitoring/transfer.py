@@ -10,9 +10,12 @@ import msgspec
 
 from drivetrain.errors import CorruptLedger, DrivetrainError, NotFound, Refused, StoreUnavailable
 from drivetrain.experiments.remark import Note, Tag
+from drivetrain.monitoring.carrying import Curves, bring_logs, files_of
 from drivetrain.monitoring.window import Alert, Signal, Window
 from drivetrain.pipeline.approval import Request
 from drivetrain.pipeline.attachment import Attachment
+from drivetrain.pipeline.curve import TABLE as POINTS
+from drivetrain.pipeline.curve import make_table
 from drivetrain.pipeline.figure import Figure
 from drivetrain.pipeline.retention import Pin
 from drivetrain.pipeline.run import Run, StepRun
@@ -44,6 +47,8 @@ KINDS: tuple[type[Record], ...] = (
 """Every noun of the ledger. What another store sends must be one of these."""
 
 _BY_TABLE = {kind.TABLE: kind for kind in KINDS}
+# Of these, what is here stays: of a source only the compiled code counts, and a person may have answered since.
+_STAYS = (Source, Request)
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +67,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     artifacts: int
     size_bytes: int
+    curves: int = 0
 
 
 def export_runs(store: Store, names: Sequence[str], path: Path, *, without_versions: bool = False) -> Exported:
@@ -75,9 +81,8 @@ def export_runs(store: Store, names: Sequence[str], path: Path, *, without_versi
     """
     with store.sharing(), _snapshot(store) as ledger:
         chosen = _Selection(ledger, names, with_versions=not without_versions)
-        manifest = write_archive(
-            path, store, (row for row in rows(ledger) if chosen.has(row)), kind="runs", runs=sorted(chosen.runs)
-        )
+        found, files = (row for row in rows(ledger) if chosen.has(row)), files_of(store, ledger, chosen.runs)
+        manifest = write_archive(path, store, found, files, kind="runs", runs=sorted(chosen.runs))
     return Exported(path=str(path), manifest=manifest, size_bytes=path.stat().st_size)
 
 
@@ -91,8 +96,9 @@ def export_everything(store: Store, path: Path) -> Exported:
             seal(store, folder.name)
     with store.sharing(), _snapshot(store) as ledger:
         runs = [run.id for run in ledger.find(Run)]
-        manifest = write_archive(path, store, rows(ledger, *_BY_TABLE), kind="everything", runs=runs)
-        left_out = [name for name in tables(ledger) if name not in _BY_TABLE]
+        found, files = rows(ledger, *_BY_TABLE), files_of(store, ledger, runs)
+        manifest = write_archive(path, store, found, files, kind="everything", runs=runs)
+        left_out = [name for name in tables(ledger) if name not in (*_BY_TABLE, POINTS)]
     return Exported(path=str(path), manifest=manifest, size_bytes=path.stat().st_size, left_out=left_out)
 
 
@@ -108,13 +114,17 @@ def import_archive(store: Store, path: Path, *, actor: str) -> Imported:
     """
     with store.sharing(), opened(path) as archive:
         archive.verify()
-        _new(store, archive)
+        _, curves, runs = _new(store, archive)
+        curves.verify()
         copied = _copy(store, archive)
+        bring_logs(store, archive, runs)
         with store.ledger.transaction():
-            fresh = _new(store, archive)
+            fresh, curves, _ = _new(store, archive)
+            fresh += curves.settle(store.ledger)
             store.ledger.write(*fresh)
-            runs = [record.id for record in fresh if isinstance(record, Run)]
-            if fresh:
+            drawn = curves.write(store.ledger)
+            runs = {record.id for record in fresh if isinstance(record, Run)}
+            if fresh or drawn:
                 record_event(
                     store.ledger,
                     "store.imported",
@@ -123,7 +133,9 @@ def import_archive(store: Store, path: Path, *, actor: str) -> Imported:
                     actor=actor,
                     evidence={"rows": len(fresh), "artifacts": len(copied)},
                 )
-    return Imported(runs=runs, rows=len(fresh), artifacts=len(copied), size_bytes=sum(copied.values()))
+    return Imported(
+        runs=sorted(runs), rows=len(fresh), artifacts=len(copied), size_bytes=sum(copied.values()), curves=drawn
+    )
 
 
 class _Selection:
@@ -131,7 +143,7 @@ class _Selection:
 
     def __init__(self, ledger: SQLiteLedger, names: Sequence[str], *, with_versions: bool) -> None:
         self.runs: set[str] = set()
-        self.others: dict[str, set[Any]] = {Version.TABLE: set(), Decision.TABLE: set(), Source.TABLE: set()}
+        self.others: dict[str, set[Any]] = {kind.TABLE: set() for kind in (Version, Decision, Source, Request)}
         waiting = list(names)
         while waiting:
             name = waiting.pop()
@@ -144,8 +156,12 @@ class _Selection:
             if run.state == "running":
                 raise Refused(f"{name} is running", remedy="wait until it has ended")
             self.runs.add(name)
+            self.others[Request.TABLE].update(each.id for each in ledger.find(Request, {"run": name}))
             for step in ledger.find(StepRun, {"run": name}):
                 waiting.append(step.origin)
+                # A person may have answered the same question in an earlier run.
+                answers = [output.detail.get("approval", {}) for output in step.outputs.values()]
+                self.others[Request.TABLE].update(each["request"] for each in answers if "request" in each)
                 self.others[Source.TABLE].update(
                     digest for word, digest in step.ingredients.items() if word.startswith("code.")
                 )
@@ -169,12 +185,15 @@ class _Selection:
 def _may_move(table: str) -> bool:
     """Return whether rows of a table go with a run: its own, and not a decision of the store that it was in."""
     kind = _BY_TABLE.get(table)
-    return kind in (Run, Source, Version, Decision) or (kind is not None and kind is not Pin and "run" in kind.KEY)
+    return kind in (Run, Source, Request, Version, Decision) or (
+        kind is not None and kind is not Pin and "run" in kind.KEY
+    )
 
 
 @contextmanager
 def _snapshot(store: Store) -> Iterator[SQLiteLedger]:
     """Give a second look at the ledger that stays as it is while others write."""
+    make_table(store.ledger)
     ledger = SQLiteLedger(store.ledger.path)
     try:
         ledger.query("BEGIN")
@@ -183,11 +202,15 @@ def _snapshot(store: Store) -> Iterator[SQLiteLedger]:
         ledger.close()
 
 
-def _new(store: Store, archive: Archive) -> list[Record]:
-    """Return the archive's records that are not here, or are damaged here."""
+def _new(store: Store, archive: Archive) -> tuple[list[Record], Curves, set[str]]:
+    """Return the archive's records that are not here, or are damaged here, its curves, and the names of its runs.
+
+    Figures with a curve come from the curves, once these have numbers.
+    """
     manifest, made = archive.manifest, {name: Table(kind) for name, kind in _BY_TABLE.items()}
     there = {*manifest.artifacts, *manifest.missing}
     fresh: list[Record] = []
+    curves, runs = Curves(archive), set[str]()
     events: dict[str, Event] = {}
     seen: set[tuple[Any, ...]] = set()
     for line in archive.lines():
@@ -203,10 +226,16 @@ def _new(store: Store, archive: Archive) -> list[Record]:
             here = store.ledger.get(table.kind, *key)
         except CorruptLedger:
             here = None
-        if here is None:
+        if isinstance(record, Figure):
+            is_another = curves.take(record, here if isinstance(here, Figure) else None)
+            if here is None and record.curve is None:
+                fresh.append(record)
+        elif here is None or (isinstance(here, Tag) and isinstance(record, Tag) and here.at < record.at):
             fresh.append(record)
-        elif table.row(here) != table.row(record) and table.kind is not Source:
-            # Of a source only the compiled code counts: its comments may be others, and those here stay.
+            is_another = False
+        else:
+            is_another = table.row(here) != table.row(record) and not isinstance(here, (*_STAYS, Tag))
+        if is_another:
             raise archive.bad(
                 f"its {line.table} {', '.join(map(str, key))} is another one than that which is here",
                 "import a backup into an empty store (see store.path); "
@@ -214,13 +243,15 @@ def _new(store: Store, archive: Archive) -> list[Record]:
             )
         if isinstance(record, Event):
             events[record.id] = record
+        if isinstance(record, Run):
+            runs.add(record.id)
         mentioned = Row(line.table, table.key, line.values, is_whole=True, number=0).needs() - there
         absent = next((digest for digest in mentioned if not store.artifacts.has(digest)), None)
         if absent is not None:
             raise archive.bad(f"its {line.table} {', '.join(map(str, key))} needs {absent}, which is not in it")
     if manifest.kind == "everything":
         _check_chain(store, archive, events)
-    return fresh
+    return fresh, curves, runs
 
 
 def _record(archive: Archive, table: Table, values: dict[str, Any]) -> Record:

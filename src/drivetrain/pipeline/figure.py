@@ -28,7 +28,7 @@ class Figure(Record, frozen=True, kw_only=True):
 
     TABLE: ClassVar[str] = "figure"
     KEY: ClassVar[tuple[str, ...]] = ("run", "kind", "name")
-    INDEXES: ClassVar[tuple[tuple[str, ...], ...]] = (("name", "kind", "value", "run"),)
+    INDEXES: ClassVar[tuple[tuple[str, ...], ...]] = (("name", "kind", "value", "run"), ("curve",))
 
     run: str
     kind: FigureKind
@@ -39,6 +39,8 @@ class Figure(Record, frozen=True, kw_only=True):
     high: float | None = None
     text: str = ""
     curve: int | None = None
+    # The checksum of the curve's points; of a curve that is not logged in the order of its steps, only at the end.
+    curve_sum: int | None = None
 
 
 def settings_of(run: Run) -> list[Figure]:
@@ -71,7 +73,7 @@ def outcome_of(ledger: Ledger, run: str, steps: Iterable[StepRun]) -> list[Figur
             if figure.step in names:
                 found["metric", figure.name] = Figure(
                     run=run, kind="metric", name=figure.name, step=figure.step, value=figure.value, low=figure.low,
-                    high=figure.high, curve=figure.curve,
+                    high=figure.high, curve=figure.curve, curve_sum=figure.curve_sum,
                 )  # fmt: skip
     return list(found.values())
 

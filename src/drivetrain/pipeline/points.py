@@ -1,7 +1,6 @@
 """The points that a step logs: buffered in memory, written every second while it works, and all of them at its end.
 
-A point is one row, `(curve, step, value)`, of a table without row ids; which metric of which run a curve is says its
-`Figure`. Many rows go in with one statement: SQLite then works on them without Python's lock, beside the step.
+Many rows go in with one statement: SQLite then works on them without Python's lock, beside the step.
 """
 
 from __future__ import annotations
@@ -9,11 +8,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from math import inf
 from operator import index
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.errors import StoreError, UsageError
+from drivetrain.errors import CorruptLedger, StoreError, UsageError
+from drivetrain.pipeline.curve import WHOLE, Curve, checked, checksum, insert, make_table, next_number, point
 from drivetrain.pipeline.figure import Figure
 from drivetrain.system.caller import caller
 
@@ -27,37 +26,9 @@ FLUSH_S = 1.0
 # With more points than these waiting, whoever logs the next one writes them first: memory stays bounded.
 MOST_WAITING = 200_000
 LONGEST_NAME = 200
-_ROWS_A_STATEMENT = 2000
-_WHOLE = 1 << 63
-_TABLE = (
-    "CREATE TABLE IF NOT EXISTS point (curve INTEGER NOT NULL, step INTEGER NOT NULL, value REAL, "
-    "PRIMARY KEY (curve, step)) WITHOUT ROWID"
-)
 _guard = threading.Lock()
 _open: set[Points] = set()
 _flusher: threading.Thread | None = None
-
-
-class _Curve:
-    """One metric of one step while it is logged."""
-
-    __slots__ = ("high", "last", "low", "next", "number", "pairs", "top")
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-        # Step and value in turn, as they are bound.
-        self.pairs: list[float] = []
-        self.next = 0
-        self.top, self.last, self.low, self.high = -_WHOLE, float("nan"), inf, -inf
-
-    def take_in(self, steps: list[float], values: list[float]) -> None:
-        """Bring the last, least and greatest value up to more points."""
-        top = max(steps)
-        if top >= self.top:
-            self.top, self.last = int(top), values[len(steps) - 1 - steps[::-1].index(top)]
-        known = [value for value in values if value == value]
-        if known:
-            self.low, self.high = min(self.low, min(known)), max(self.high, max(known))
 
 
 class Points:
@@ -71,7 +42,7 @@ class Points:
         self.job = job
         self._ledger, self._run, self._step = job.store.ledger, job.run, step
         self._lock = threading.Lock()
-        self._curves: dict[str, _Curve] = {}
+        self._curves: dict[str, Curve] = {}
         self._waiting = 0
         self._is_closed = False
         self._earlier: dict[str, int] | None = None
@@ -91,7 +62,7 @@ class Points:
             curve = self._begin(name)
         if type(value) is not float:
             value = _number(name, value)
-        if step is not None and (type(step) is not int or not -_WHOLE <= step < _WHOLE):
+        if step is not None and (type(step) is not int or not -WHOLE <= step < WHOLE):
             step = _whole(name, step)
         with self._lock:
             if self._is_closed or self._process != os.getpid():
@@ -129,18 +100,18 @@ class Points:
         """
         with self._lock:
             self._is_closed = True
-            is_empty = not self._waiting
+            is_done = not self._waiting and all(curve.is_in_order for curve in self._curves.values())
         try:
-            if records or not is_empty:
-                self._write(records)
+            if records or not is_done:
+                self._write(records, is_last=True)
         finally:
             with _guard:
                 _open.discard(self)
 
-    def _begin(self, name: str) -> _Curve:
+    def _begin(self, name: str) -> Curve:
         named(name, "a metric")
         with self._lock:
-            curve = self._curves.setdefault(name, _Curve())
+            curve = self._curves.setdefault(name, Curve())
         _watch()
         return curve
 
@@ -155,48 +126,58 @@ class Points:
             place=caller(),
         )
 
-    def _write(self, records: tuple[Record, ...]) -> None:
+    def _write(self, records: tuple[Record, ...], *, is_last: bool = False) -> None:
         with self._ledger.transaction():
             # Taken while no other thread can write, so that points are written in the order they were logged.
             with self._lock:
-                taken = [(name, curve, curve.pairs) for name, curve in self._curves.items() if curve.pairs]
+                taken = [
+                    (name, curve, curve.pairs)
+                    for name, curve in self._curves.items()
+                    if curve.pairs or (is_last and not curve.is_in_order)
+                ]
                 for _, curve, _ in taken:
                     curve.pairs = []
                 self._waiting = 0
-            earlier, numbers = self._earlier, [curve.number for _, curve, _ in taken]
+            earlier = self._earlier
+            before = [(curve.number, curve.sums, curve.is_in_order) for _, curve, _ in taken]
             try:
-                figures = self._written(taken) if taken else []
+                figures = self._written(taken, is_last=is_last) if taken else []
                 if figures or records:
                     self._ledger.write(*figures, *records)
             except BaseException:
-                self._give_back(taken, numbers, earlier)
+                self._give_back(taken, before, earlier)
                 raise
 
-    def _written(self, taken: list[tuple[str, _Curve, list[float]]]) -> list[Figure]:
+    def _written(self, taken: list[tuple[str, Curve, list[float]]], *, is_last: bool) -> list[Figure]:
         """Write the points, and return the figures that sum them up."""
         self._number_curves(taken)
-        figures, rows = [], []
-        for name, curve, pairs in taken:
+        rows: list[Any] = []
+        for _, curve, pairs in taken:
             steps, values = pairs[0::2], pairs[1::2]
-            curve.take_in(steps, values)
+            if steps:
+                curve.take_in(steps, values)
             places: list[Any] = [curve.number] * (3 * len(steps))
             places[1::3], places[2::3] = steps, values
             rows += places
+        insert(self._ledger, rows)
+        figures = []
+        for name, curve, _ in taken:
+            assert curve.number is not None
             is_known = curve.low <= curve.high
+            total = curve.sum
+            if total is None and is_last:
+                total = checksum(checked(self._ledger, curve.number)[0])
             figures.append(
                 Figure(
                     run=self._run, kind="metric", name=f"{self._step}.{name}", step=self._step, curve=curve.number,
+                    curve_sum=total,
                     value=curve.last if curve.last == curve.last else None,
                     low=curve.low if is_known else None, high=curve.high if is_known else None,
                 )
             )  # fmt: skip
-        width = 3 * _ROWS_A_STATEMENT
-        for start in range(0, len(rows), width):
-            part = rows[start : start + width]
-            self._ledger.execute(_insertion(len(part) // 3), part)
         return figures
 
-    def _number_curves(self, taken: list[tuple[str, _Curve, list[float]]]) -> None:
+    def _number_curves(self, taken: list[tuple[str, Curve, list[float]]]) -> None:
         """Give each new curve a number; one of an earlier attempt keeps its own, and loses its points."""
         if all(curve.number is not None for _, curve, _ in taken):
             return
@@ -206,25 +187,25 @@ class Points:
                 "SELECT name, curve FROM figure WHERE run = ? AND kind = 'metric' AND step = ?", (self._run, self._step)
             )
             self._earlier = dict(found)
-        ((highest,),) = self._ledger.select("SELECT max(curve) FROM point")
+        following = next_number(self._ledger)
         for name, curve, _ in taken:
             if curve.number is None:
                 curve.number = self._earlier.get(f"{self._step}.{name}")
                 if curve.number is None:
-                    curve.number = highest = (highest or 0) + 1
+                    curve.number, following = following, following + 1
                 else:
                     self._ledger.execute("DELETE FROM point WHERE curve = ?", (curve.number,))
 
     def _give_back(
         self,
-        taken: list[tuple[str, _Curve, list[float]]],
-        numbers: list[int | None],
+        taken: list[tuple[str, Curve, list[float]]],
+        before: list[tuple[int | None, tuple[int, int], bool]],
         earlier: dict[str, int] | None,
     ) -> None:
         with self._lock:
-            for (_, curve, pairs), number in zip(taken, numbers, strict=True):
+            for (_, curve, pairs), (number, sums, is_in_order) in zip(taken, before, strict=True):
                 curve.pairs[:0] = pairs
-                curve.number = number
+                curve.number, curve.sums, curve.is_in_order = number, sums, is_in_order
             self._waiting = sum(len(curve.pairs) // 2 for curve in self._curves.values())
             self._earlier = earlier
 
@@ -248,28 +229,25 @@ def running() -> Job | None:
     return found[0].job if found else None
 
 
-def make_table(ledger: Ledger) -> None:
-    """Make the table of points where it is missing."""
-    ledger.prepare(Figure)
-    ledger.execute(_TABLE)
-
-
 def points_of(ledger: Ledger, curve: int, *, most: int = 0) -> list[tuple[int, float]]:
     """Return the points of a curve as `(step, value)`, in the order of the steps.
 
     With `most`, a longer curve is thinned out: to the least and greatest value of each stretch while it has few
-    thousand points, to evenly spaced points above. Its first and last point stay.
+    thousand points, to evenly spaced points above. Its first and last point stay. A curve that is read as a whole is
+    checked; of a longer one, `drivetrain store fsck` tells whether all of its points are what was logged.
+
+    Raises:
+        CorruptLedger: the points are not those that were logged.
     """
     make_table(ledger)
-    whole = "SELECT step, value FROM point WHERE curve = ? ORDER BY step"
-    if not most:
-        return [_point(row) for row in ledger.select(whole, (curve,))]
     enough = 20 * most
-    rows = ledger.select(f"{whole} LIMIT ?", (curve, enough + 1))
-    if len(rows) <= most:
-        return [_point(row) for row in rows]
+    rows, is_whole = checked(ledger, curve, most=enough + 1 if most else 0)
+    if not is_whole:
+        raise CorruptLedger(table="point", key=[f"{curve}, of a curve"], path=str(ledger.path))
+    if not most or len(rows) <= most:
+        return [point(row) for row in rows]
     if len(rows) <= enough:
-        return _extremes([_point(row) for row in rows], most // 2)
+        return _extremes([point(row) for row in rows], most // 2)
     ((first, last),) = ledger.select("SELECT min(step), max(step) FROM point WHERE curve = ?", (curve,))
     sampled = ledger.select(
         "WITH RECURSIVE place (number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM place WHERE number < ?1) "
@@ -277,7 +255,7 @@ def points_of(ledger: Ledger, curve: int, *, most: int = 0) -> list[tuple[int, f
         "(SELECT min(step) FROM point WHERE curve = ?2 AND step >= ?3 + (?4 - ?3) * number / ?1) ORDER BY point.step",
         (most - 1, curve, first, last),
     )
-    return [_point(row) for row in sampled]
+    return [point(row) for row in sampled]
 
 
 def named(name: Any, what: str) -> None:
@@ -324,8 +302,8 @@ def _whole(name: str, step: Any) -> int:
     try:
         found = index(step)
     except TypeError:
-        found = _WHOLE
-    if not -_WHOLE <= found < _WHOLE:
+        found = WHOLE
+    if not -WHOLE <= found < WHOLE:
         raise UsageError(
             f"{name!r} was logged at the step {_shown(step)}, which is not a whole number of 64 bits",
             remedy="count epochs or iterations: `step=3`; without it, points are counted",
@@ -337,16 +315,6 @@ def _whole(name: str, step: Any) -> int:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
-
-
-def _insertion(rows: int) -> str:
-    places = ",".join(["(?,?,?)"] * rows)
-    return f"INSERT OR REPLACE INTO point (curve, step, value) VALUES {places}"  # noqa: S608  # places only
-
-
-def _point(row: tuple[Any, ...]) -> tuple[int, float]:
-    step, value = row
-    return step, float("nan") if value is None else value  # SQLite takes NaN for NULL
 
 
 def _extremes(points: list[tuple[int, float]], stretches: int) -> list[tuple[int, float]]:

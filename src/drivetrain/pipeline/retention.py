@@ -11,6 +11,7 @@ import msgspec
 from drivetrain.errors import CorruptLedger, NotFound, Refused
 from drivetrain.pipeline.approval import Request
 from drivetrain.pipeline.attempt import logs_of
+from drivetrain.pipeline.curve import curves_of, forget
 from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.pipeline.runner import mark_interrupted
 from drivetrain.security.event import Event, record_event
@@ -74,7 +75,9 @@ def needs(store: Store) -> dict[str, list[Need]]:
 
 
 def delete_runs(store: Store, *names: str, actor: str, reason: str) -> list[Run]:
-    """Delete runs with their steps and metrics. Their artifacts stay until they are collected as garbage.
+    """Delete runs with their steps, metrics and logs, and the curves that no other run has.
+
+    Their artifacts stay until they are collected as garbage.
 
     Raises:
         NotFound: there is no such run.
@@ -157,9 +160,9 @@ def _run(store: Store, name: str) -> Run:
 
 def _delete(store: Store, runs: Sequence[Run], *, actor: str, reason: str) -> None:
     owning = [name for name, key in tables(store.ledger).items() if "run" in key]
-    for run in runs:
-        rmtree(logs_of(store.root, run.id), ignore_errors=True)
+    names = {run.id for run in runs}
     with store.ledger.transaction():
+        drawn = [curve for curve, keys in curves_of(store.ledger).items() if names & {name for name, *_ in keys}]
         for run in runs:
             store.ledger.delete(Run, run.id)
             for table in owning:  # steps, metrics, and whatever else belongs to runs
@@ -171,6 +174,9 @@ def _delete(store: Store, runs: Sequence[Run], *, actor: str, reason: str) -> No
                 message=f"A run of {run.started_at:%Y-%m-%d %H:%M} was deleted: {reason}",
                 actor=actor,
             )
+        forget(store.ledger, drawn)
+    for run in runs:  # what a kill leaves of them is found by gc
+        rmtree(logs_of(store.root, run.id), ignore_errors=True)
 
 
 def _spoken(row: Row, owner: str) -> str:

@@ -3,6 +3,8 @@
 manifest.json                      what follows, with sizes and digests
 rows.jsonl                         a row of the ledger a line: its table, and its values as they are stored
 artifacts/sha256/ab/cdef…          the artifacts, each under its digest
+curves/N                           the points of curve N: first all steps, then all values, 8 bytes each
+logs/RUN/STEP.log                  what a step printed
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import msgspec
 
 from drivetrain.errors import BadArchive, CorruptLedger, StoreUnavailable
 from drivetrain.store import exact
+from drivetrain.store.digest import digest_of
 from drivetrain.store.fingerprints import CHUNK_BYTES
 from drivetrain.store.folder import sync_folder
 from drivetrain.store.garbage import with_inner
@@ -37,9 +40,19 @@ MANIFEST, ROWS = "manifest.json", "rows.jsonl"
 # A manifest of a million artifacts has a third of this, and no row comes near its limit.
 MANIFEST_BYTES = 256 << 20
 ROW_BYTES = 64 << 20
+# A curve of sixty million points.
+FILE_BYTES = 1 << 30
+_FILE = re.compile(r"curves/[0-9]{1,19}|logs/[\w-]{1,100}/[^/\x00-\x1f]{1,250}\.log")
 _ARTIFACT = re.compile(r"artifacts/sha256/([0-9a-f]{2})/([0-9a-f]{62})")
 
 Kind = Literal["runs", "everything"]
+
+
+class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of an archive that is no artifact."""
+
+    size_bytes: int
+    digest: str
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +66,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rows_bytes: int
     rows_digest: str
     artifacts: dict[str, int]
+    files: dict[str, Member] = {}
     missing: list[str] = []
 
 
@@ -77,22 +91,23 @@ class Archive:
         Raises:
             BadArchive: something is missing, too much, or not what its digest says.
         """
-        wanted = {name_of(digest): digest for digest in self.manifest.artifacts}
+        held = self.manifest
+        wanted = {name_of(digest): Member(size, digest) for digest, size in held.artifacts.items()} | held.files
+        wanted[ROWS] = Member(held.rows_bytes, held.rows_digest)
         for member in self._walk():
             if member.name == MANIFEST:
                 continue
-            digest = wanted.get(member.name, self.manifest.rows_digest if member.name == ROWS else "")
-            if not digest:
+            known = wanted.get(member.name)
+            if known is None:
                 raise self.bad(f"it holds {member.name!r}, which its manifest does not name")
-            size_bytes = self.manifest.rows_bytes if member.name == ROWS else self.manifest.artifacts[digest]
-            if member.size != size_bytes:
-                raise self.bad(f"{member.name} has {member.size:,} bytes, not {size_bytes:,}")
+            if member.size != known.size_bytes:
+                raise self.bad(f"{member.name} has {member.size:,} bytes, not {known.size_bytes:,}")
             state = sha256()
             for chunk in self._chunks(member):
                 state.update(chunk)
-            if "sha256:" + state.hexdigest() != digest:
+            if "sha256:" + state.hexdigest() != known.digest:
                 raise self.bad(f"{member.name} does not have the digest that the manifest names")
-        absent = [name for name in (ROWS, *wanted) if name not in self._members]
+        absent = [name for name in wanted if name not in self._members]
         if absent:
             raise self.bad(f"it is not whole: {absent[0]} and {len(absent) - 1} more are missing")
 
@@ -118,6 +133,10 @@ class Archive:
             for chunk in self._chunks(self._members[name_of(digest)]):
                 file.write(chunk)
 
+    def file(self, name: str) -> bytes:
+        """Return the bytes of a file that is no artifact."""
+        return b"".join(self._chunks(self._members[name]))
+
     def bad(self, found: str, right: str = "") -> BadArchive:
         """Return the error that says what is wrong with this archive."""
         return BadArchive(path=str(self.path), found=found, right=right)
@@ -137,6 +156,9 @@ class Archive:
         odd = [digest for digest in manifest.artifacts if not _ARTIFACT.fullmatch(name_of(digest))]
         if odd:
             raise self.bad(f"its manifest names {odd[0]!r}, which is no digest")
+        for name, member in manifest.files.items():
+            if not _FILE.fullmatch(name) or member.size_bytes > FILE_BYTES:
+                raise self.bad(f"its manifest names {name!r}, which is no file of an archive")
         return manifest
 
     def _walk(self) -> Iterator[tarfile.TarInfo]:
@@ -180,8 +202,10 @@ def opened(path: Path) -> Iterator[Archive]:
         raise BadArchive(path=str(path), found=f"it is no whole tar file ({error})") from error
 
 
-def write_archive(path: Path, store: Store, rows: Iterable[Row], *, kind: Kind, runs: list[str]) -> Manifest:
-    """Write rows and every artifact that they mention into one file, which appears under its name once it is whole.
+def write_archive(
+    path: Path, store: Store, rows: Iterable[Row], files: Iterable[tuple[str, bytes]], *, kind: Kind, runs: list[str]
+) -> Manifest:
+    """Write rows, every artifact that they mention, and files into one, which gets its name once it is whole.
 
     Raises:
         CorruptLedger: a row is damaged.
@@ -190,6 +214,7 @@ def write_archive(path: Path, store: Store, rows: Iterable[Row], *, kind: Kind, 
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}.partial")
     lines = path.with_name(f".{path.name}.{os.getpid()}.rows")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.files")
     try:
         count, state, exactly, anywhere = 0, sha256(), set[str](), set[str]()
         with open(lines, "xb") as file:
@@ -203,6 +228,11 @@ def write_archive(path: Path, store: Store, rows: Iterable[Row], *, kind: Kind, 
                 count += 1
                 anywhere |= row.digests()
                 exactly |= row.needs()
+        members: dict[str, Member] = {}
+        with open(beside, "xb") as file:
+            for name, data in files:
+                file.write(data)
+                members[name] = Member(len(data), digest_of(data))
         needed = sorted(with_inner(store, anywhere))
         present = [digest for digest in needed if store.artifacts.has(digest)]
         manifest = Manifest(
@@ -214,12 +244,16 @@ def write_archive(path: Path, store: Store, rows: Iterable[Row], *, kind: Kind, 
             rows_bytes=lines.stat().st_size,
             rows_digest="sha256:" + state.hexdigest(),
             artifacts={digest: store.artifacts.place(digest).stat().st_size for digest in present},
+            files=members,
             missing=sorted(exactly - set(present)),
         )
         with open(scratch, "xb") as file:
             with tarfile.open(fileobj=file, mode="w") as tar:
                 _add(tar, MANIFEST, msgspec.json.encode(manifest))
                 _add_file(tar, ROWS, lines)
+                with open(beside, "rb") as source:
+                    for name, member in members.items():
+                        _add(tar, name, source.read(member.size_bytes))
                 for digest in present:
                     _add_file(tar, name_of(digest), store.artifacts.path(digest))
             file.flush()
@@ -231,6 +265,7 @@ def write_archive(path: Path, store: Store, rows: Iterable[Row], *, kind: Kind, 
     finally:
         scratch.unlink(missing_ok=True)
         lines.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
     return manifest
 
 

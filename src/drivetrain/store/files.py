@@ -190,3 +190,17 @@ def _state(path: Path) -> tuple[int, ...]:
     """Return what changes when somebody writes to the file, even one who then sets its times back."""
     state = path.stat()
     return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def is_being_written(scratch: Path) -> bool:
+    """Return whether the process that began a scratch file is still there, as far as this machine can tell."""
+    pid = scratch.name.partition("-")[0]
+    if not pid.isdecimal() or int(pid) == 0:
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # it is somebody else's
+    return True

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from drivetrain.store.digest import Digest
 
 CHUNK_BYTES = 1 << 20
@@ -63,17 +65,24 @@ class Fingerprints:
 
     def _known(self, path: Path) -> tuple[str, str] | None:
         try:
-            state, _, digest = self._place(path).read_text(encoding="ascii").partition(" ")
+            state, digest, *_ = self._place(path).read_text("utf-8", "surrogateescape").split(" ", 2)
         except (OSError, ValueError):
             return None
         return state, digest
+
+    def outlived(self) -> Iterator[Path]:
+        """Yield what is remembered of files that are gone."""
+        for place in sorted(self.root.glob("*")):
+            _, _, path = place.read_text("utf-8", "surrogateescape").partition(" sha256:")
+            if not Path(path.partition(" ")[2] or self.root / "unknown").exists():
+                yield place
 
     def _remember(self, path: Path, state: str, digest: Digest) -> None:
         place = self._place(path)
         scratch = place.with_name(f"{place.name}-{os.getpid()}-{os.urandom(4).hex()}")
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            scratch.write_text(f"{state} {digest}", encoding="ascii")
+            scratch.write_text(f"{state} {digest} {path.absolute()}", "utf-8", "surrogateescape")
             scratch.replace(place)
         except OSError:
             pass  # without room to remember it, the file is read through again

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from drivetrain.errors import DrivetrainError, StoreUnavailable
+from drivetrain.store.files import is_being_written
 from drivetrain.store.fingerprints import digest_of_file
 from drivetrain.store.record import now
 from drivetrain.store.rows import Row, digests_in, rows
@@ -37,7 +38,9 @@ class Mention(msgspec.Struct, frozen=True):
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is not as it was written; `rows` are those that need it, or the damaged row itself."""
 
-    kind: Literal["artifact changed", "artifact missing", "row changed", "ledger unreadable", "chain broken"]
+    kind: Literal[
+        "artifact changed", "artifact missing", "row changed", "curve changed", "ledger unreadable", "chain broken"
+    ]
     what: str
     found: str
     rows: list[Mention] = []
@@ -82,7 +85,7 @@ def examine(store: Store, *, progress: Progress = lambda done, total: None) -> E
     folder = store.artifacts.root
     known = set(present.values())
     leftovers = [path for path in sorted((folder / "sha256").rglob("*")) if path.is_file() and path not in known]
-    leftovers += sorted((folder / "partial").iterdir())
+    leftovers += [path for path in sorted((folder / "partial").iterdir()) if not is_being_written(path)]
     return Examination(
         artifacts=len(present),
         size_bytes=sum(sizes.values()),

@@ -9,12 +9,15 @@ from drivetrain.store.record import Record
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
 R = TypeVar("R", bound=Record)
 
 
 class Ledger(Protocol):
-    """Keeps records. What `write` returned from is on the disk."""
+    """Keeps records. What `write` returned from is on the disk. `path` is where a person finds it."""
+
+    path: Path
 
     def write(self, *records: Record) -> None:
         """Write all of them or none; a record with the key of an earlier one replaces it. Dicts keep their order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from drivetrain.store.sqlite import SQLiteLedger
 
 _AT_ONCE = 5000
+_MADE_OF = "ingredients"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TEXT = re.compile(r'(?<!\\)"((?:[^"\\]|\\.)*)"')
 
@@ -44,9 +46,20 @@ class Row(NamedTuple):
         return found
 
     def needs(self) -> set[str]:
-        """Return the digests that are values of their own: those of artifacts, not those that prose mentions."""
-        digests = self.digests()
-        return digests & self.texts() if digests else digests
+        """Return the digests that are values of their own: those of artifacts, not those that prose mentions.
+
+        What a step was made of has digests too, also of things that are not kept, such as one item of a list.
+        """
+        if not self.digests():
+            return set()
+        kept = {name: value for name, value in self.values.items() if name != _MADE_OF}
+        return self.digests() & self._replace(values=kept).texts()
+
+    def forms(self) -> Iterator[tuple[str, str]]:
+        """Yield digest and form on the disk of each artifact in a column of JSON."""
+        for value in self.values.values():
+            if isinstance(value, str) and value[:1] in ("{", "[") and '"digest"' in value:
+                yield from _forms(value)
 
     def digests(self) -> set[str]:
         """Return every digest that occurs anywhere in the row."""
@@ -71,9 +84,16 @@ def tables(ledger: SQLiteLedger) -> dict[str, tuple[str, ...]]:
 
 
 def rows(ledger: SQLiteLedger, *names: str) -> Iterator[Row]:
-    """Yield the rows of the tables with these names, or of all, in the order of writing."""
+    """Yield the rows of the tables with these names, or of all, in the order of writing.
+
+    A table without row ids comes in the order of its key; one that holds nothing but numbers, such as the points of
+    curves, mentions nothing, and is left out.
+    """
     for table, key in tables(ledger).items():
         if names and table not in names:
+            continue
+        if not _has_row_ids(ledger, table):
+            yield from _rows_by_key(ledger, table, key)
             continue
         columns = sorted(name for _, name, *_ in _columns(ledger, table) if name != COLUMN)
         has_sum = any(name == COLUMN for _, name, *_ in _columns(ledger, table))
@@ -86,6 +106,48 @@ def rows(ledger: SQLiteLedger, *names: str) -> Iterator[Row]:
                 is_whole = kept is None or kept == checksum(columns, values)
                 yield Row(table, key, dict(zip(columns, values, strict=True)), is_whole, number)
             last = found[-1][0]
+
+
+def counts(ledger: SQLiteLedger) -> dict[str, int]:
+    """Return how many rows each table has."""
+    # Names come from the database itself.
+    return {name: ledger.query(f'SELECT count(*) FROM "{name}"')[0][0] for name in tables(ledger)}  # noqa: S608
+
+
+def _forms(text: str) -> Iterator[tuple[str, str]]:
+    try:
+        waiting = [json.loads(text)]
+    except ValueError:  # a damaged row, which is fsck's to tell
+        return
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if isinstance(item.get("digest"), str) and isinstance(item.get("format"), str):
+                yield item["digest"], item["format"]
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+
+
+def _rows_by_key(ledger: SQLiteLedger, table: str, key: tuple[str, ...]) -> Iterator[Row]:
+    kinds = {name: kind.upper() for _, name, kind, *_ in _columns(ledger, table)}
+    if set(kinds.values()) <= {"INTEGER", "REAL"}:
+        return
+    columns = sorted(kinds)
+    listed, keys = (", ".join(f'"{name}"' for name in names) for names in (columns, key))
+    select, places = f'SELECT {listed} FROM "{table}"', ", ".join("?" * len(key))  # noqa: S608  # from the database
+    found = ledger.query(f"{select} ORDER BY {keys} LIMIT {_AT_ONCE}")
+    while found:
+        for values in found:
+            yield Row(table, key, dict(zip(columns, values, strict=True)), is_whole=True, number=0)
+        last = dict(zip(columns, found[-1], strict=True))
+        after = [last[name] for name in key]
+        found = ledger.query(f"{select} WHERE ({keys}) > ({places}) ORDER BY {keys} LIMIT {_AT_ONCE}", *after)
+
+
+def _has_row_ids(ledger: SQLiteLedger, table: str) -> bool:
+    ((text,),) = ledger.query("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", table)
+    return "WITHOUT ROWID" not in text.upper()
 
 
 def _columns(ledger: SQLiteLedger, table: str) -> list[tuple[Any, ...]]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from drivetrain.store.rows import digests_in, rows
+from drivetrain.store.rows import counts, digests_in, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from drivetrain.store.store import Store
 
 BIGGEST = 10
@@ -35,6 +32,8 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     artifacts_bytes: int
     ledger_bytes: int
     other_bytes: int
+    # How many rows each table has.
+    rows: dict[str, int]
 
 
 def size_of(store: Store) -> Size:
@@ -44,9 +43,8 @@ def size_of(store: Store) -> Size:
     named: dict[str, str] = {}
     for row in rows(store.ledger):
         if row.digests():
-            for value in row.values.values():
-                for digest, form in _formats(value):
-                    formats.setdefault(digest, form)
+            for digest, form in row.forms():
+                formats.setdefault(digest, form)
             for digest in row.digests():
                 named.setdefault(digest, str(row))
     shares: dict[str, tuple[int, int]] = {}
@@ -68,6 +66,7 @@ def size_of(store: Store) -> Size:
         artifacts_bytes=artifacts_bytes,
         ledger_bytes=ledger_bytes,
         other_bytes=max(all_bytes - artifacts_bytes - ledger_bytes, 0),
+        rows=dict(sorted(counts(store.ledger).items(), key=lambda each: -each[1])),
     )
 
 
@@ -83,24 +82,6 @@ def spoken(size_bytes: int) -> str:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
-
-
-def _formats(value: Any) -> Iterator[tuple[str, str]]:
-    """Yield digest and form of each artifact in a column of JSON."""
-    if not isinstance(value, str) or value[:1] not in ("{", "[") or '"digest"' not in value:
-        return
-    try:
-        waiting = [json.loads(value)]
-    except ValueError:  # a damaged row, which is fsck's to tell
-        return
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            if isinstance(item.get("digest"), str) and isinstance(item.get("format"), str):
-                yield item["digest"], item["format"]
-            waiting += item.values()
-        elif isinstance(item, list):
-            waiting += item
 
 
 def _bytes(path: Path) -> int:

@@ -13,12 +13,14 @@ from drivetrain.store.collection import FORMAT, Collection, value_of
 from drivetrain.store.files import FileArtifacts
 from drivetrain.store.fingerprints import Fingerprints
 from drivetrain.store.hold import alone, shared
+from drivetrain.store.signatures import Signatures
 from drivetrain.store.sqlite import SQLiteLedger
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 LEDGER = "ledger.db"
+PICKLE = "pickle"
 
 
 class Store:
@@ -36,6 +38,7 @@ class Store:
     ) -> None:
         self.root, self.artifacts, self.ledger, self.allow_pickle = root, artifacts, ledger, allow_pickle
         self.fingerprints = Fingerprints(root / "verified")
+        self.signatures = Signatures(root)
 
     @property
     def quarantine(self) -> Path:
@@ -75,6 +78,8 @@ class Store:
                 written = codec_named("pickle").write(value, scratch)
             size_bytes = scratch.stat().st_size
             digest = self.artifacts.adopt(scratch)
+            if written.format == PICKLE:
+                self.signatures.sign(digest, self.artifacts.path(digest))
         except OSError as error:
             # The disk's errors have a number; those of polars, which looks for the user's sources only now, have none.
             if error.errno is None:
@@ -103,13 +108,15 @@ class Store:
             CorruptArtifact: the bytes are not those that were kept.
             StoreUnavailable: they cannot be read.
             WrongForm: they do not give that type.
-            Refused: they could run code, and the project does not allow that.
+            Refused: they could run code, and the project does not allow that, or did not sign them.
         """
         form = None if form is Any else form
         if artifact.format == FORMAT:
             return value_of(self.collection(artifact), form, self.value)
         path = self.artifacts.path(artifact.digest)
         codec = reader_of(artifact.format, form, allow_pickle=self.allow_pickle)
+        if artifact.format == PICKLE:
+            self.signatures.check(artifact.digest, path)
         try:
             value = codec.read(path, form)
         except OSError as error:

@@ -25,6 +25,8 @@ from drivetrain.ui import attachments, charts, compare, live, lookup, overview, 
 from drivetrain.ui.console import Console, leading
 from drivetrain.ui.guard import COOKIE, Guard, cookie_for, safe_next
 from drivetrain.ui.source import coloured
+from drivetrain.ui.store import Survey
+from drivetrain.ui.store import store as store_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +63,7 @@ PAGES = (
     Page("/live", "live.html", live.live),
     Page("/live/{service}", "live.html", live.live),
     Page("/events", "events.html", timeline.timeline),
+    Page("/store", "store.html", store_page),
     Page("/predictions", "lookup.html", lookup.lookup),
     Page("/predictions/{id}", "prediction.html", lookup.prediction),
 )
@@ -70,6 +73,7 @@ NAVIGATION = (
     ("Runs", "/runs", "run"),
     ("Models", "/models", "version"),
     ("Live", "/live", "pulse"),
+    ("Store", "/store", "disk"),
     ("Look-up", "/predictions", "search"),
 )
 # The page that a part of the path belongs to in the navigation, where the two differ.
@@ -85,7 +89,7 @@ class Asset(NamedTuple):
 
 def console(store: Store, system: System, project: Project) -> Starlette:
     """Return the console of a project."""
-    looked_at = Console(store, system, project)
+    looked_at = Console(store, system, project, Survey(store))
     token = str(project.get("console.token"))
     assets = {
         path.name: _asset(path)

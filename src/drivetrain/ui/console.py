@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from drivetrain.store.store import Store
     from drivetrain.system.settings import Project
     from drivetrain.system.system import System
+    from drivetrain.ui.store import Survey
 
     # What the address asks for: the names in its path and behind its question mark.
     Asked = Mapping[str, str]
@@ -32,6 +33,7 @@ class Console(NamedTuple):
     store: Store
     system: System
     project: Project
+    survey: Survey
 
 
 def model_of(console: Console, service: str) -> str:

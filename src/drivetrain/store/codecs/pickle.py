@@ -1,4 +1,7 @@
-"""Anything at all as a pickle: only where the project allows it, and never silently."""
+"""Anything at all as a pickle: only where the project allows it, and never silently.
+
+The store signs each one that it writes, and reads only what is signed.
+"""
 
 from __future__ import annotations
 
