@@ -26,7 +26,8 @@ class FileArtifacts:
     """Keeps each artifact as one read-only file, `sha256/ab/cdef…`, below `root`.
 
     A file gets its name only after its bytes are on the disk, and the folder is synced before the digest is returned:
-    a name that exists is whole, and a digest that was returned survives a power cut.
+    a name that exists is whole, and a digest that was returned survives a power cut. One that is not `durable` does not
+    wait for the disk.
 
     >>> import tempfile
     >>> artifacts = FileArtifacts(Path(tempfile.mkdtemp()))
@@ -34,8 +35,8 @@ class FileArtifacts:
     b'row'
     """
 
-    def __init__(self, root: Path, fingerprints: Fingerprints | None = None) -> None:
-        self.root = root
+    def __init__(self, root: Path, fingerprints: Fingerprints | None = None, *, durable: bool = True) -> None:
+        self.root, self._durable = root, durable
         self._fingerprints = fingerprints or Fingerprints(root / "verified")
         self._scratch = root / "partial"
         self._numbers = count()
@@ -47,7 +48,7 @@ class FileArtifacts:
             fresh = not root.exists()
             self._scratch.mkdir(parents=True, exist_ok=True)
             (root / "sha256").mkdir(exist_ok=True)
-            if fresh:
+            if fresh and durable:
                 sync_folder(root)
                 sync_folder(root.parent)
             self._sweep()
@@ -64,7 +65,8 @@ class FileArtifacts:
                     while view:
                         view = view[file.write(view) :]
                     os.fchmod(file.fileno(), 0o444)
-                    os.fsync(file.fileno())
+                    if self._durable:
+                        os.fsync(file.fileno())
                 self._name(scratch, digest)
         except OSError as error:
             self.discard(scratch)
@@ -79,7 +81,8 @@ class FileArtifacts:
             else:
                 with open(path, "rb") as file:
                     os.fchmod(file.fileno(), 0o444)
-                    os.fsync(file.fileno())
+                    if self._durable:
+                        os.fsync(file.fileno())
                 self._name(path, digest)
                 self._verified[digest] = _state(self.place(digest))
                 self._fingerprints.remember(self.place(digest), digest)
@@ -169,6 +172,8 @@ class FileArtifacts:
         self._sync(place.parent)
 
     def _sync(self, folder: Path) -> None:
+        if not self._durable:
+            return
         sync_folder(folder)
         if folder not in self._synced:
             sync_folder(folder.parent)

@@ -30,11 +30,11 @@ _OPERATORS = {None: "IS", "=": "IS", "!=": "IS NOT"}
 class SQLiteLedger:
     """Keeps records in one file in WAL mode: any number of readers beside one writer, across processes.
 
-    Every commit reaches the disk before `write` returns. Tables and columns appear when they are first needed, so an
-    older file is read and grown by a newer version.
+    Every commit reaches the disk before `write` returns, unless it is not to be `durable`. Tables and columns appear
+    when they are first needed, so an older file is read and grown by a newer version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.path = path
         self._lock = threading.RLock()
         self._depth = 0
@@ -46,7 +46,7 @@ class SQLiteLedger:
             # Many a ledger is only let go of: it closes with its last holder, and not when Python comes across it.
             weakref.finalize(self, self._db.close)
             self._enter_wal()
-            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
             self._db.execute("PRAGMA cell_size_check = ON")
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(
