@@ -6,7 +6,7 @@ import pytest
 from tests.testing import ferries, rows
 
 import drivetrain as dt
-from drivetrain.errors import NotFound, RequestError, UnknownName
+from drivetrain.errors import NotFound, RequestError, UnknownName, UsageError
 from drivetrain.testing import Lab, Result, decide
 
 
@@ -100,3 +100,5 @@ def test_a_gate_decides_on_figures_alone() -> None:
     assert beaten.broken == ["quality.auc >= champion"]
     assert "does not hold: 0.7 (the champion on the same rows: 0.8)" in repr(beaten)
     assert not decide(ferries.gate, {"quality.acu": 0.7})
+    with pytest.raises(UsageError, match="a model, and only a gate"):
+        decide(ferries.lateness, {})

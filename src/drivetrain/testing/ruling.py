@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from drivetrain.errors import UsageError
+from drivetrain.registry.gate import Gate
 from drivetrain.registry.version import Judgement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from drivetrain.registry.gate import Gate
+    from drivetrain.system.part import Part
 
 
 class Ruling(msgspec.Struct, frozen=True):
@@ -36,10 +38,15 @@ class Ruling(msgspec.Struct, frozen=True):
         return f"<{'passed' if self else 'refused'}: {'; '.join(told) or 'it asks for nothing'}>"
 
 
-def decide(gate: Gate, metrics: Mapping[str, float], *, champion: Mapping[str, float] | None = None) -> Ruling:
+def decide(gate: Part, metrics: Mapping[str, float], *, champion: Mapping[str, float] | None = None) -> Ruling:
     """Return what a gate says to metrics by full name, such as `{"quality.auc": 0.7}`.
 
     `champion` are those of the champion on the same rows; without them there is none yet.
+
+    Raises:
+        UsageError: the part is no gate.
     """
+    if not isinstance(gate, Gate):
+        raise UsageError(f"{gate.name!r} is a {gate.ROLE}, and only a gate decides", remedy="give it a `dt.Gate`")
     name = "" if champion is None else "the champion"
     return Ruling(gate.judged(metrics, champion or {}, champion=name))
