@@ -6,14 +6,27 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+from sklearn.linear_model import LogisticRegression
 from tests.testing import ferries, rows
 
 import drivetrain as dt
-from drivetrain.errors import CheckFailed, FeatureSkew, NotFound, StepFailed, UnknownName, UsageError
+from drivetrain.errors import (
+    CheckFailed,
+    FeatureSkew,
+    NoCodec,
+    NotFound,
+    StepFailed,
+    StoreError,
+    UnknownName,
+    UnsafePickle,
+    UsageError,
+)
 from drivetrain.store.record import now
+from drivetrain.store.store import Store
 from drivetrain.testing import Lab
 
 
@@ -74,6 +87,12 @@ def test_parts_and_systems_run(lab: Lab) -> None:
         return one * 2
 
     assert lab.run(one, two)["two"] == 2
+    result = lab.run(
+        *(ferries.trips, ferries.harbours, ferries.sailing, ferries.train, ferries.test),
+        *(ferries.lateness, ferries.quality, ferries.gate, ferries.service),
+        give={"trips": rows.trips()},
+    )
+    assert result.client("service").predict({"wind": 50, "harbour": "A"})["prediction"] > 0.5
     assert lab.run(dt.System("numbers", one, two), settings={"one.start": 4}).value("two", int) == 8
     with pytest.raises(UsageError, match="given nothing"):
         lab.run()
@@ -157,6 +176,72 @@ def test_of_a_step_with_several_outputs_all_are_given(lab: Lab) -> None:
         lab.run(bounds, width, give={"low": 5})
     with pytest.raises(UnknownName, match="did you mean width"):
         lab.run(bounds, width, give={"widht": 5})
+
+
+def test_a_mapped_step_and_an_approval_are_given(lab: Lab) -> None:
+    @dt.step(each={"month": ["a", "b"]})
+    def rows(month: str) -> int:
+        raise ValueError(month)
+
+    @dt.step(each={"row": rows})
+    def doubled(row: int) -> int:
+        return 2 * row
+
+    sign_off = dt.Approval(doubled, name="sign_off")
+
+    @dt.step(when=sign_off)
+    def total(doubled: list[int]) -> int:
+        return sum(doubled)
+
+    given = {"rows": [1, 2, 3], "sign_off": True}
+    assert lab.run(rows, doubled, sign_off, total, give=given)["total"] == 12
+    lab.run(rows, doubled, sign_off, total, give=given | {"sign_off": False}).assert_skipped("total")
+
+
+class Cautious:
+    """A model of a test's own."""
+
+    def predict(self, x: pl.DataFrame) -> list[float]:
+        return [0.9] * len(x)
+
+
+def test_a_model_of_the_tests_own_is_kept_where_pickle_is_allowed() -> None:
+    given = {"trips": rows.trips(), "lateness": Cautious(), "quality": {"auc": 0.7}}
+    with Lab() as lab, pytest.raises(NoCodec, match="lateness"):
+        lab.run(ferries, give=given)
+    with Lab(allow_pickle=True) as lab:
+        with pytest.warns(UnsafePickle):
+            lab.run(ferries, give=given)
+        assert lab.last.outcome == "promoted"
+
+
+def test_a_gate_needs_a_system_in_a_file(lab: Lab) -> None:
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec(
+        "import drivetrain as dt\n@dt.model\ndef m(table: dt.System) -> object: ...\ngate = dt.Gate(m, name='gate')",
+        scope,
+    )
+
+    @dt.step
+    def table() -> pl.DataFrame:
+        return rows.trips().select("wind", "late")
+
+    system = dt.System("cells", table, scope["m"], scope["gate"])
+    fitted = LogisticRegression().fit(rows.trips().select("wind"), rows.trips()["late"])
+    with pytest.raises(UsageError, match="stands in no file"):
+        lab.run(system, give={"m": fitted})
+
+
+def test_nothing_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError("waits for the disk")
+
+    with Lab() as lab:
+        monkeypatch.setattr(os, "fsync", refuse)
+        lab.run(ferries, only="line")
+        assert lab.store.ledger.select("PRAGMA synchronous") == [(0,)]
+        with pytest.raises(StoreError, match=r"cannot be (written|used)"):
+            Store.open(tmp_path / "store").keep(1, part="line")
 
 
 def test_giving_leaves_the_system_as_it_is(stocked: Lab) -> None:

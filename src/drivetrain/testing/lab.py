@@ -22,7 +22,7 @@ from drivetrain.store.store import Store
 from drivetrain.system.load import load_system
 from drivetrain.system.part import Part
 from drivetrain.system.settings import find_project
-from drivetrain.system.system import System, system_of
+from drivetrain.system.system import System, name_part, system_of
 from drivetrain.testing.clock import Clock
 from drivetrain.testing.given import steps_left, with_given
 from drivetrain.testing.result import Result
@@ -156,7 +156,11 @@ class Lab:
         """
         parts = [each for each in what if isinstance(each, Part)]
         if parts and len(parts) == len(what):
-            return System("lab", *parts, module=_module_of(parts))
+            module = _module_of(parts)
+            for name, value in vars(module).items() if module else ():
+                if any(value is part for part in parts):
+                    name_part(value, name)
+            return System("lab", *parts, module=module)
         (only, *others) = what or (None,)
         if isinstance(only, System) and not others:
             return only
