@@ -15,8 +15,9 @@ PLUGIN = "drivetrain.testing.pytest"
 
 
 def run_pytest(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[str]:
-    (folder / "system.py").write_text(SYSTEM)
-    (folder / "test_system.py").write_text(test)
+    if test:
+        (folder / "system.py").write_text(SYSTEM)
+        (folder / "test_system.py").write_text(test)
     # By its name, so that it is there once, whether or not the environment knows its entry point.
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:drivetrain", "-p", PLUGIN, "-p", "no:cacheprovider"]
     return subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, timeout=100)
@@ -64,3 +65,10 @@ def test_several_processes_share_the_tests(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout
     assert "8 passed" in done.stdout
+
+
+def test_the_tests_of_the_first_system_pass(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "drivetrain", "init", str(tmp_path)], check=True, capture_output=True)
+    done = run_pytest(tmp_path, "")
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout
