@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from tests.project import Project
 
+# The plugin's own, also where the environment was installed before there was one.
+from drivetrain.testing.pytest import lab as lab
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:

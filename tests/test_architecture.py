@@ -30,7 +30,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "drivetrain"
 ORDER = (
     *("errors", "store", "security", "system"),
     *("data", "pipeline", "training", "registry", "experiments", "serving", "monitoring", "deployment", "llm", "trust"),
-    *("ui", "cli"),
+    *("testing", "ui", "cli"),
 )
 """The way the data flows. A package imports itself and what stands before it (see the design, part 3)."""
 

@@ -6,4 +6,7 @@ from pathlib import Path
 from drivetrain.store.ledger import Ledger
 from drivetrain.store.sqlite import SQLiteLedger
 
-LEDGERS: dict[str, Callable[[Path], Ledger]] = {"sqlite": lambda folder: SQLiteLedger(folder / "ledger.db")}
+LEDGERS: dict[str, Callable[[Path], Ledger]] = {
+    "sqlite": lambda folder: SQLiteLedger(folder / "ledger.db"),
+    "sqlite that is thrown away": lambda folder: SQLiteLedger(folder / "ledger.db", durable=False),
+}

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pipeline.conftest import Lab
 from tests.project import Project
 
 import drivetrain as dt
@@ -17,6 +16,7 @@ from drivetrain.errors import BadSetting, GiveUp, StepFailed, TryAgain
 from drivetrain.pipeline.attempt import file_name, logs_of
 from drivetrain.pipeline.budget import Budget
 from drivetrain.pipeline.run import Run, StepRun
+from drivetrain.testing import Lab
 
 FAILURES: list[Exception] = []
 
@@ -37,8 +37,8 @@ def source() -> int:
 )
 def test_what_may_be_over_in_a_moment_is_tried_again(lab: Lab, passing: Exception) -> None:
     FAILURES[:] = [passing]
-    assert lab.run(source) == {"source": "finished"}
-    (step,) = lab.store.ledger.find(StepRun)
+    step = lab.run(source).step("source")
+    assert step.state == "finished"
     assert step.tries == 2
     assert type(passing).__name__ in step.error or str(passing) in step.error
 
@@ -48,14 +48,14 @@ def test_what_will_not_pass_fails_at_once(lab: Lab, lasting: Exception) -> None:
     FAILURES[:] = [lasting]
     with pytest.raises(StepFailed, match=str(lasting)):
         lab.run(source)
-    assert lab.store.ledger.find(StepRun)[0].tries == 1
+    assert lab.last.step("source").tries == 1
 
 
 def test_patience_ends(lab: Lab) -> None:
     FAILURES[:] = [ConnectionError(f"number {number}") for number in range(4)]
     with pytest.raises(StepFailed, match="number 1"):
         lab.run(source)
-    assert lab.store.ledger.find(StepRun)[0].tries == 3
+    assert lab.last.step("source").tries == 3
 
 
 @pytest.mark.parametrize("wrong", [{"timeout_s": 0}, {"memory_gib": "4"}, {"retry": -1}, {"cpu": True}, {"retry": "3"}])
@@ -194,15 +194,13 @@ def test_a_damaged_artifact_is_made_again(lab: Lab) -> None:
     def total(rows: list[int], more: int = 0) -> int:
         return sum(rows) + more
 
-    lab.run(rows, total)
-    assert lab.last is not None
-    path = lab.store.artifacts.path(lab.last.artifacts["rows"].digest)
+    kept = lab.run(rows, total).step("rows").outputs["rows"]
+    path = lab.store.artifacts.path(kept.digest)
     os.chmod(path, 0o644)
     path.write_bytes(path.read_bytes()[:-1] + b" ")
-    again = Lab(lab.folder)
-    states = again.run(rows, total, settings={"total.more": 1})
-    assert states == {"rows": "finished", "total": "finished"}
-    assert again.value("total") == 4951
+    again = lab.run(rows, total, settings={"total.more": 1})
+    again.assert_ran("rows", "total")
+    assert again["total"] == 4951
 
 
 def _until(holds: Callable[[], bool], seconds: float = 20) -> None:

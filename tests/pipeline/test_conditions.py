@@ -6,12 +6,12 @@ import threading
 import time
 
 import pytest
-from tests.pipeline.conftest import Lab
 
 import drivetrain as dt
 from drivetrain.errors import DeclarationError, NotFound, Refused, UnknownName
 from drivetrain.pipeline.approval import Request, answer
 from drivetrain.security.event import Event
+from drivetrain.testing import Lab
 
 
 @dt.step
@@ -35,17 +35,19 @@ def report(retrained: int | None) -> str:
 
 
 def test_a_step_whose_condition_is_false_is_skipped_with_what_needs_it(lab: Lab) -> None:
-    states = lab.run(drifted, retrained, tuned, report)
-    assert states == {"drifted": "finished", "retrained": "skipped", "tuned": "skipped", "report": "finished"}
-    assert lab.value("report") == "retrained: None"
+    result = lab.run(drifted, retrained, tuned, report)
+    result.assert_ran("drifted", "report")
+    result.assert_skipped("retrained", because="drifted is false")
+    result.assert_skipped("tuned", because="retrained was skipped")
+    assert result["report"] == "retrained: None"
 
 
 def test_when_the_condition_holds_it_runs_as_any_other(lab: Lab) -> None:
     lab.run(drifted, retrained, tuned, report)
-    states = lab.run(drifted, retrained, tuned, report, settings={"drifted.is_so": True})
-    assert states["tuned"] == "finished"
-    assert lab.value("report") == "retrained: 2"
-    assert "cached" in lab.run(drifted, retrained, tuned, report).values()
+    result = lab.run(drifted, retrained, tuned, report, settings={"drifted.is_so": True})
+    result.assert_ran("tuned")
+    assert result["report"] == "retrained: 2"
+    lab.run(drifted, retrained, tuned, report).assert_cached("drifted", "report")
 
 
 def test_a_condition_is_a_bool_of_the_system() -> None:
@@ -81,13 +83,13 @@ def test_a_run_waits_until_somebody_agrees_and_remembers_who(lab: Lab) -> None:
 
     person = threading.Thread(target=agree)
     person.start()
-    states = lab.run(figures, sign_off, released, workers=1)
+    result = lab.run(figures, sign_off, released, workers=1)
     person.join()
-    assert states["released"] == "finished"
+    result.assert_ran("released")
     (event,) = lab.store.ledger.find(Event, {"kind": "approval.approved"})
     assert (event.actor, event.message) == ("ann", "sign_off was approved: looked at the nights")
     # The same figures need no second word.
-    assert lab.run(figures, sign_off, released)["released"] == "cached"
+    lab.run(figures, sign_off, released).assert_cached("released")
 
 
 def test_a_refusal_skips_what_waits_for_it(lab: Lab) -> None:
@@ -101,7 +103,7 @@ def test_a_refusal_skips_what_waits_for_it(lab: Lab) -> None:
     def released() -> bool:
         return True
 
-    assert lab.run(figures, sign_off, released)["released"] == "skipped"
+    lab.run(figures, sign_off, released).assert_skipped("released")
     assert lab.store.ledger.find(Request)[0].state == "expired"
 
 

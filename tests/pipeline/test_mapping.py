@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tests.pipeline.conftest import Lab
 
 import drivetrain as dt
 from drivetrain.errors import DeclarationError, StepFailed, UnknownName
+from drivetrain.testing import Lab
 
 LOG = "tests.mapping"
 
@@ -44,43 +44,42 @@ def total(heights: list[int], rows: pl.DataFrame) -> dict[str, int]:
 
 
 def test_each_item_has_a_step_of_its_own_and_they_come_together(lab: Lab) -> None:
-    states = lab.run(months, rows, heights, total)
-    assert lab.value("total") == {"sum": 6, "rows": 6}
-    assert states["rows[2013-02]"] == "finished"
-    assert lab.value("rows", dict[str, pl.DataFrame])["2013-03"].height == 3
-    assert lab.value("rows", list)[0].height == 1
-    assert lab.value("rows", pl.LazyFrame).collect().height == 6
+    result = lab.run(months, rows, heights, total)
+    result.assert_ran("rows[2013-02]")
+    assert result["total"] == {"sum": 6, "rows": 6}
+    assert result.value("rows", dict[str, pl.DataFrame])["2013-03"].height == 3
+    assert result.value("rows", list)[0].height == 1
+    assert result.value("rows", pl.LazyFrame).collect().height == 6
 
 
 def test_a_late_item_runs_alone_and_so_does_what_depends_on_it(lab: Lab, calls: pytest.LogCaptureFixture) -> None:
     lab.run(months, rows, heights, total)
     calls.clear()
-    states = lab.run(months, rows, heights, total, settings={"months.last": 4})
+    result = lab.run(months, rows, heights, total, settings={"months.last": 4})
     assert calls.messages == ["2013-04"]
-    ran = {name for name, state in states.items() if state == "finished"}
-    assert ran == {"months", "rows[2013-04]", "rows", "heights[2013-04]", "heights", "total"}
-    assert lab.value("total") == {"sum": 10, "rows": 10}
+    assert result.ran == {"months", "rows[2013-04]", "rows", "heights[2013-04]", "heights", "total"}
+    assert result["total"] == {"sum": 10, "rows": 10}
 
 
 def test_a_mapped_step_that_has_not_changed_is_one_look_up(lab: Lab) -> None:
     lab.run(months, rows, heights, total)
-    states = lab.run(months, rows, heights, total)
-    assert states == dict.fromkeys(("months", "rows", "heights", "total"), "cached")
+    again = lab.run(months, rows, heights, total)
+    assert again.states == dict.fromkeys(("months", "rows", "heights", "total"), "cached")
 
 
 def test_one_item_can_be_forced(lab: Lab, calls: pytest.LogCaptureFixture) -> None:
     lab.run(months, rows)
     calls.clear()
-    lab.run(months, rows, force=frozenset({"rows[2013-02]"}))
+    lab.run(months, rows, force="rows[2013-02]")
     assert calls.messages == [], "an item of a step that is known as a whole is reached by forcing the step"
-    lab.run(months, rows, force=frozenset({"rows"}))
+    lab.run(months, rows, force="rows")
     assert sorted(calls.messages) == ["2013-01", "2013-02", "2013-03"]
 
 
 def test_no_items_give_an_empty_list(lab: Lab) -> None:
-    states = lab.run(months, rows, heights, settings={"months.last": 0})
-    assert states["heights"] == "finished"
-    assert lab.value("heights", list[int]) == []
+    result = lab.run(months, rows, heights, settings={"months.last": 0})
+    result.assert_ran("heights")
+    assert result.value("heights", list[int]) == []
 
 
 def test_items_may_be_written_down_and_may_be_anything_plain(lab: Lab) -> None:
@@ -88,9 +87,9 @@ def test_items_may_be_written_down_and_may_be_anything_plain(lab: Lab) -> None:
     def span(window: dict[str, int]) -> int:
         return window["days"]
 
-    states = lab.run(span)
-    assert lab.value("span", dict[str, int]) == {"short": 7, "long": 28}
-    assert set(states) == {"span", "span[short]", "span[long]"}
+    result = lab.run(span)
+    assert result.value("span", dict[str, int]) == {"short": 7, "long": 28}
+    assert result.ran == {"span", "span[short]", "span[long]"}
 
 
 def test_two_lists_are_taken_together(lab: Lab) -> None:
@@ -108,8 +107,7 @@ def test_equal_items_are_worked_out_once(lab: Lab, calls: pytest.LogCaptureFixtu
         logging.getLogger(LOG).info("square")
         return number * number
 
-    lab.run(square)
-    assert lab.value("square", list[int]) == [25, 25, 25]
+    assert lab.run(square).value("square", list[int]) == [25, 25, 25]
     assert calls.messages == ["square"]
 
 
@@ -128,9 +126,7 @@ def test_a_mapped_dataset_is_one_dataset_with_all_its_rows(lab: Lab) -> None:
         number = int(month[-2:])
         return pl.DataFrame({"id": [number * 10, number * 10 + 1], "late": [True, False]})
 
-    lab.run(flights)
-    assert lab.last is not None
-    kept = lab.last.artifacts["flights"]
+    kept = lab.run(flights).step("flights").outputs["flights"]
     assert kept.rows == 4
     assert [column["name"] for column in kept.detail["columns"]] == ["id", "late"]
     assert lab.store.json(kept.detail["profile"])

@@ -57,8 +57,8 @@ class Dataset(FunctionPart, frozen=True, kw_only=True, eq=False):
                 )
         self.lasts()
 
-    def perform(self, job: Job) -> dict[str, Output]:
-        frame = as_frame(self.call(job), part=self.name, place=self.place)
+    def outputs_from(self, result: Any, job: Job) -> dict[str, Output]:
+        frame = as_frame(result, part=self.name, place=self.place)
         return {self.name: Output(frame, self._examined(frame, job))}
 
     def gathered(self, job: Job, name: str) -> dict[str, Any]:

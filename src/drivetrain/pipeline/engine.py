@@ -58,11 +58,12 @@ class Execution:
         force: frozenset[str] = frozenset(),
         observer: Observer | None = None,
         budget: Budget | None = None,
+        asks_git: bool = True,
     ) -> None:
         self.plan, self.store, self.root, self.system = plan, store, root, plan.system
         self.force, self.observer = force, observer
         self.budget = budget or Budget(cpu=workers or os.cpu_count() or 1)
-        self.code = CodeReader(root)
+        self.code, self._asks_git = CodeReader(root), asks_git
         self.warnings: dict[str, None] = {}
         self.artifacts: dict[str, Artifact] = {}
         self.keys: dict[str, str] = {}
@@ -116,7 +117,7 @@ class Execution:
 
     def _execute(self) -> Run:
         mark_interrupted(self.store.ledger)
-        origin, heart = OriginReader(self.root), Heart(self.store.ledger, self.run.id)
+        origin, heart = OriginReader(self.root, asks_git=self._asks_git), Heart(self.store.ledger, self.run.id)
         self.store.ledger.write(self.run, heart.runner(), *settings_of(self.run))
         heart.start()
         try:

@@ -28,9 +28,9 @@ class OriginReader:
     ''
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, asks_git: bool = True) -> None:
         self._git = None
-        if any((folder / ".git").exists() for folder in (root, *root.parents)):
+        if asks_git and any((folder / ".git").exists() for folder in (root, *root.parents)):
             script = "git rev-parse HEAD && git diff HEAD -- ."
             self._git = subprocess.Popen(
                 ["/bin/sh", "-c", script], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from drivetrain.errors import UsageError
 from drivetrain.system.system import System, system_of
 
 if TYPE_CHECKING:
@@ -40,8 +41,13 @@ def pack(system: System, root: Path, store: Store) -> str:
         if "site-packages" in inner.parts or inner.parts[0].startswith("."):
             continue
         files[str(inner)] = path.read_text(encoding="utf-8")
-    assert system.module is not None
-    inner = Path(system.module.__file__ or "").relative_to(root).with_suffix("")
+    file = getattr(system.module, "__file__", None)
+    if file is None:
+        raise UsageError(
+            f"the system {system.name!r} stands in no file, and a version is kept with the code that it needs",
+            remedy="write the system into a file and run that; without its gate it runs anywhere",
+        )
+    inner = Path(file).relative_to(root).with_suffix("")
     return store.keep_json(Bundle(module=".".join(inner.parts), name=system.name, files=files))
 
 

@@ -91,7 +91,12 @@ class Gate(Part, frozen=True, eq=False):
         candidate = register(self.model, job, metrics=_metrics(self, job))
         champion = champion_of(ledger, candidate.model)
         figures = self._figures_of(champion, candidate, job)
-        judgements = [_judge(condition, candidate, champion, figures) for condition in self.require]
+        judgements = self.judged(
+            candidate.metrics,
+            figures,
+            champion=champion.id if champion else "",
+            is_champion=champion is not None and champion.id == candidate.id,
+        )
         passed = all(judgement.holds for judgement in judgements)
         with ledger.transaction():
             decision = self._decide(job, candidate, champion, judgements, passed)
@@ -99,6 +104,15 @@ class Gate(Part, frozen=True, eq=False):
         return {
             self.name: Output(msgspec.to_builtins(decision), {"outcome": decision.outcome, "version": candidate.id})
         }
+
+    def judged(
+        self, metrics: Mapping[str, float], figures: Mapping[str, float], *, champion: str, is_champion: bool = False
+    ) -> list[Judgement]:
+        """Return what each condition says to the metrics of a version, by full name.
+
+        `champion` is the version to compare with, empty without one, and `figures` are its metrics on the same rows.
+        """
+        return [_judge(condition, metrics, figures, champion, is_champion) for condition in self.require]
 
     def _figures_of(self, champion: Version | None, candidate: Version, job: Job) -> dict[str, float]:
         """Return the champion's metrics by full name, for each evaluation that a condition compares it by."""
@@ -164,26 +178,28 @@ class Gate(Part, frozen=True, eq=False):
         return decision
 
 
-def _judge(condition: Condition, candidate: Version, champion: Version | None, figures: dict[str, float]) -> Judgement:
-    found = candidate.metrics.get(condition.name)
+def _judge(
+    condition: Condition, metrics: Mapping[str, float], figures: Mapping[str, float], champion: str, is_champion: bool
+) -> Judgement:
+    found = metrics.get(condition.name)
     text = str(condition)
     if found is None:
-        known = sorted(name for name in candidate.metrics if name.startswith(f"{condition.evaluation}."))
+        known = sorted(name for name in metrics if name.startswith(f"{condition.evaluation}."))
         note = f"{condition.evaluation} gave no such metric; it gave {', '.join(known) or 'none'}"
         return Judgement(condition=text, found=None, limit=condition.limit, holds=False, note=note)
     if not condition.against_champion:
         assert condition.limit is not None
         holds = condition.holds(found, condition.limit)
         return Judgement(condition=text, found=found, limit=condition.limit, holds=holds)
-    if champion is None:
+    if not champion:
         return Judgement(condition=text, found=found, limit=None, holds=True, note="there is no champion yet")
-    if champion.id == candidate.id:
+    if is_champion:
         return Judgement(condition=text, found=found, limit=found, holds=True, note="it is the champion itself")
     value = figures.get(condition.name)
     if value is None:
-        return Judgement(condition=text, found=found, limit=None, holds=False, note=f"{champion.id} has no such metric")
+        return Judgement(condition=text, found=found, limit=None, holds=False, note=f"{champion} has no such metric")
     limit = condition.limit_from(value)
-    note = f"{champion.id} on the same rows: {value:.4g}"
+    note = f"{champion} on the same rows: {value:.4g}"
     return Judgement(condition=text, found=found, limit=limit, holds=condition.holds(found, limit), note=note)
 
 

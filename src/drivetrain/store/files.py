@@ -29,6 +29,7 @@ class FileArtifacts:
     A file gets its name only after its bytes are on the disk, and the folder is synced before the digest is returned:
     a name that exists is whole, and a digest that was returned survives a power cut. A name that is there already is
     given anew, to the new bytes: nobody can tell whether a sync of it has failed, or a bit of its file has flipped.
+    A store that is not `durable` does not wait for the disk.
 
     >>> import tempfile
     >>> artifacts = FileArtifacts(Path(tempfile.mkdtemp()))
@@ -36,8 +37,8 @@ class FileArtifacts:
     b'row'
     """
 
-    def __init__(self, root: Path, fingerprints: Fingerprints | None = None) -> None:
-        self.root = root
+    def __init__(self, root: Path, fingerprints: Fingerprints | None = None, *, durable: bool = True) -> None:
+        self.root, self._durable = root, durable
         self._fingerprints = fingerprints or Fingerprints(root / "verified")
         self._scratch = root / "partial"
         self._numbers = count()
@@ -47,8 +48,10 @@ class FileArtifacts:
         self._synced: set[Path] = set()
         try:
             if not self._scratch.is_dir():  # made last, so that what a killed process began is completed
-                make_folders(root)
-                make_folder(root / "sha256")
+                if durable:
+                    make_folders(root)
+                    make_folder(root / "sha256")
+                (root / "sha256").mkdir(parents=True, exist_ok=True)
                 self._scratch.mkdir(exist_ok=True)
             self._sweep()
         except OSError as error:
@@ -62,7 +65,7 @@ class FileArtifacts:
                 view = memoryview(data)
                 while view:
                     view = view[file.write(view) :]
-                _finish(file)
+                self._finish(file)
             self._name(scratch, digest)
         except OSError as error:
             self.discard(scratch)
@@ -73,7 +76,7 @@ class FileArtifacts:
         try:
             digest = digest_of_file(path)
             with open(path, "rb") as file:
-                _finish(file)
+                self._finish(file)
             self._name(path, digest)
             self._verified[digest] = _state(self.place(digest))
             self._fingerprints.remember(self.place(digest), digest)
@@ -147,14 +150,23 @@ class FileArtifacts:
             raise NotFound(kind="artifact", name=digest, remedy="a digest is `sha256:` and 64 hexadecimal digits")
         return Path(f"{self.root}/sha256/{digest[7:9]}/{digest[9:]}")
 
+    def _finish(self, file: IO[bytes]) -> None:
+        """Put a file that is complete onto the disk, and let nobody write to it."""
+        os.fchmod(file.fileno(), 0o444)
+        if self._durable:
+            os.fsync(file.fileno())
+
     def _name(self, scratch: Path, digest: Digest) -> None:
         place = self.place(digest)
         folder = place.parent
         if folder not in self._synced or not folder.exists():
-            make_folder(folder)
+            if self._durable:
+                make_folder(folder)
+            folder.mkdir(exist_ok=True)
             self._synced.add(folder)
         os.rename(scratch, place)
-        sync_folder(folder)
+        if self._durable:
+            sync_folder(folder)
 
     @contextmanager
     def _translated(self, digest: Digest, path: Path) -> Iterator[None]:
@@ -178,12 +190,6 @@ class FileArtifacts:
             f"an artifact cannot be written below {self.root}: {error.strerror}",
             remedy="free some space or mend the folder's permissions, then run again: finished steps are kept",
         )
-
-
-def _finish(file: IO[bytes]) -> None:
-    """Put a file that is complete onto the disk, and let nobody write to it."""
-    os.fchmod(file.fileno(), 0o444)
-    os.fsync(file.fileno())
 
 
 def _state(path: Path) -> tuple[int, ...]:

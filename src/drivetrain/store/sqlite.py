@@ -32,17 +32,19 @@ _OPERATORS = {None: "IS", "=": "IS", "!=": "IS NOT"}
 class SQLiteLedger:
     """Keeps records in one file in WAL mode: any number of readers beside one writer, across processes.
 
-    Every commit reaches the disk before `write` returns. Tables and columns appear when they are first needed, so an
-    older file is read and grown by a newer version.
+    Every commit reaches the disk before `write` returns, unless it is not to be `durable`. Tables and columns appear
+    when they are first needed, so an older file is read and grown by a newer version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.path = path
         self._lock = threading.RLock()
         self._depth = 0
         self._tables: dict[type[Record], Table] = {}
         self._own_commits = 0
-        self._is_safe = False
+        self._durable = durable
+        # Nothing has to be made sure of where nothing waits for the disk.
+        self._is_safe = not durable
         self._connect()
 
     def write(self, *records: Record) -> None:
@@ -183,13 +185,15 @@ class SQLiteLedger:
 
     def _connect(self) -> None:
         try:
-            if not self.path.exists():
+            if not self._durable:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            elif not self.path.exists():
                 self._make()
             self._db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             # Many a ledger is only let go of: it closes with its last holder, and not when Python comes across it.
             weakref.finalize(self, self._db.close)
             self._enter_wal()
-            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
             self._db.execute("PRAGMA cell_size_check = ON")
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             raise StoreUnavailable(

@@ -46,10 +46,14 @@ class Store:
         return self.root / "quarantine"
 
     @classmethod
-    def open(cls, root: Path, *, allow_pickle: bool = False) -> Store:
-        """Open the store in the folder `root`, making it where there is none."""
-        artifacts = FileArtifacts(root / "artifacts", Fingerprints(root / "verified"))
-        return cls(root=root, artifacts=artifacts, ledger=SQLiteLedger(root / LEDGER), allow_pickle=allow_pickle)
+    def open(cls, root: Path, *, allow_pickle: bool = False, durable: bool = True) -> Store:
+        """Open the store in the folder `root`, making it where there is none.
+
+        One that is not `durable` never waits for the disk: for a store that is thrown away, such as a test's.
+        """
+        artifacts = FileArtifacts(root / "artifacts", Fingerprints(root / "verified"), durable=durable)
+        ledger = SQLiteLedger(root / LEDGER, durable=durable)
+        return cls(root=root, artifacts=artifacts, ledger=ledger, allow_pickle=allow_pickle)
 
     @staticmethod
     def is_at(root: Path) -> bool:

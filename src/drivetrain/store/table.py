@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -27,8 +28,7 @@ class Table:
     def __init__(self, kind: type[Record], known: Collection[str] = ()) -> None:
         self.kind, self.name, self.key = kind, kind.TABLE, kind.KEY
         self.is_indexed = False
-        hints = get_type_hints(kind)
-        declared = {field.name: _plain_type(hints[field.name]) for field in msgspec.structs.fields(kind)}
+        declared = _declared(kind)
         # The checksum is a column like any other, that no record has.
         self.columns = {
             field: f'"{field}" {_COLUMN_TYPES[plain] if plain else "JSON"}' for field, plain in declared.items()
@@ -106,6 +106,13 @@ class Table:
 def as_text(moment: datetime) -> str:
     """Return a moment as text in UTC, whose alphabetical order is the order in time."""
     return utc(moment).isoformat(timespec="microseconds")
+
+
+@lru_cache
+def _declared(kind: type[Record]) -> dict[str, type | None]:
+    """Return the fields of a kind of record, each with the type of its column; None for JSON."""
+    hints = get_type_hints(kind)
+    return {field.name: _plain_type(hints[field.name]) for field in msgspec.structs.fields(kind)}
 
 
 def _plain_type(hint: Any) -> type | None:

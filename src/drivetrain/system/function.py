@@ -147,7 +147,7 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
             )
 
     def perform(self, job: Job) -> dict[str, Output]:
-        return self.shared_out(self.call(job))
+        return self.outputs_from(self.call(job), job)
 
     def call(self, job: Job, **instead: Any) -> Any:
         """Call the function with its inputs and settings; `instead` replaces inputs by name."""
@@ -163,8 +163,8 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
         }
         return self.function(**arguments)
 
-    def shared_out(self, result: Any) -> dict[str, Output]:
-        """Return what the function returned, by the name of each output."""
+    def outputs_from(self, result: Any, job: Job) -> dict[str, Output]:
+        """Return what comes of what the function returned, by the name of each output."""
         return {self.name: Output(result)}
 
 
@@ -188,9 +188,9 @@ class Step(FunctionPart, frozen=True, kw_only=True, eq=False):
             options = (None,) * len(self.outputs_named)
         return dict(zip(self.outputs_named, options, strict=True))
 
-    def shared_out(self, result: Any) -> dict[str, Output]:
+    def outputs_from(self, result: Any, job: Job) -> dict[str, Output]:
         if not self.outputs_named:
-            return super().shared_out(result)
+            return super().outputs_from(result, job)
         values = [result.get(name, _EMPTY) for name in self.outputs_named] if isinstance(result, dict) else list(result)
         if len(values) != len(self.outputs_named) or any(value is _EMPTY for value in values):
             raise ValueError(

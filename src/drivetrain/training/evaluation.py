@@ -180,21 +180,20 @@ class Evaluation(FunctionPart, frozen=True, kw_only=True, eq=False):
         hint = self.annotations().get("return")
         return tuple(hint.__annotations__) if is_typeddict(hint) else None
 
-    def perform(self, job: Job) -> dict[str, Output]:
-        figures = self.call(job)
-        scalars = scalars_of(figures)
+    def outputs_from(self, result: Any, job: Job) -> dict[str, Output]:
+        scalars = scalars_of(result)
         if not scalars:
-            held = f"with {', '.join(map(str, figures)) or 'nothing in it'}" if isinstance(figures, dict) else ""
+            held = f"with {', '.join(map(str, result)) or 'nothing in it'}" if isinstance(result, dict) else ""
             failed = StepFailed(
                 step=self.name,
-                cause=f"it returned {type(figures).__name__} {held}".rstrip() + ", and no finite number by name",
+                cause=f"it returned {type(result).__name__} {held}".rstrip() + ", and no finite number by name",
                 place=self.place,
             )
             failed.remedy = 'return a dict of figures, such as `{"auc": 0.7}` or `dt.metrics.binary(model, test)`'
             raise failed
         for name, value in scalars.items():
             job.log(name, value)
-        return {self.name: Output(figures, {"metrics": scalars})}
+        return {self.name: Output(result, {"metrics": scalars})}
 
 
 @overload

@@ -44,11 +44,17 @@ class Model(FunctionPart, frozen=True, kw_only=True, eq=False):
             )
 
     def perform(self, job: Job) -> dict[str, Output]:
+        known = self._training(job)
+        return self._told(self.call(job), known, job)
+
+    def outputs_from(self, result: Any, job: Job) -> dict[str, Output]:
+        return self._told(result, self._training(job), job)
+
+    def _told(self, model: Any, known: tuple[str, dict[str, Any], pl.DataFrame], job: Job) -> dict[str, Output]:
         from drivetrain.training.reference import reference_of
 
-        training, detail, table = self._training(job)
+        training, detail, table = known
         label = detail["roles"].get("label") or table.columns[-1]
-        model = self.call(job)
         signature = self._signature(model, detail, table[label])
         try:
             reference = reference_of(model, table, signature)
