@@ -30,10 +30,27 @@ _SIGNS = {"finished": "✓", "cached": "·", "failed": "✗", "skipped": "-", "i
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("parts", nargs="*", metavar="PART", help="run these parts and what they need; all by default")
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help="run these parts and what they need, all by default; PART+ adds what depends on it; 'raw_*' too",
+    )
+    parser.add_argument(
+        "--except",
+        action="append",
+        default=[],
+        dest="without",
+        metavar="PART",
+        help="leave out a part and what depends on it; 'raw_*' too",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="PART.SETTING=VALUE", help="change a setting")
     parser.add_argument(
-        "--force", action="append", default=[], metavar="PART", help="run a step although nothing changed; 'raw_*' too"
+        "--force",
+        action="append",
+        default=[],
+        metavar="PART",
+        help="run a step although nothing changed; 'raw_*' and items such as 'rows[2013-*]' too",
     )
     parser.add_argument("--no-cache", action="store_true", help="run every step; what they give can be used later")
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
@@ -45,7 +62,7 @@ def arguments(parser: ArgumentParser) -> None:
 def execute(options: Namespace, screen: Screen) -> Any:
     project, system = open_system(options)
     os.chdir(project.root)
-    plan = make_plan(system, targets=options.parts, settings=parse_settings(options.set))
+    plan = make_plan(system, targets=options.parts, without=options.without, settings=parse_settings(options.set))
     forced = plan.steps if options.no_cache else steps_matching(plan, options.force)
     tags = checked_tags(options.tag)
     store = make_store(project)
