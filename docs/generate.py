@@ -149,9 +149,9 @@ WHAT_TO_DO = {
     "StepFailed": "Mend the line of your code that it names; the next run goes on from there.",
     "CheckFailed": "Look at the rows that it shows; mend the source, or loosen the [check](data.md#checks).",
     "FeatureSkew": "Compute each row from itself and from other datasets; see [features](data.md#features).",
-    "StepTimedOut": "Look at the line that it was at; mend it, or raise [`timeout_s`](graphs.md#limits-and-processes).",
-    "StepCrashed": "Look at the line that it was at, and at `drivetrain logs STEP`; the other steps are not touched. See "
-    "[processes](graphs.md#limits-and-processes).",
+    "StepTimedOut": "Look at the line that it was at, or raise [`timeout_s`](graphs.md#limits-and-processes).",
+    "StepCrashed": "Look at the line that it was at, and at `drivetrain logs STEP`; the other steps are not touched. "
+    "See [processes](graphs.md#limits-and-processes).",
     "StepOutOfMemory": "Read fewer rows at once, or raise [`memory_gib`](graphs.md#limits-and-processes).",
     "LeaseLost": "Run again: what the other run finished is taken as it is.",
     "TryAgain": "Raise it in a step that has [`retry`](graphs.md#retries).",

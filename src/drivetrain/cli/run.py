@@ -6,12 +6,15 @@ The exit code is 3 when the run finished and a gate refused the version.
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, Any
 
+from drivetrain.cli.progress import Progress
 from drivetrain.cli.project import kept_store, make_store, open_system
 from drivetrain.cli.screen import counted, duration
-from drivetrain.errors import DrivetrainError
+from drivetrain.errors import DrivetrainError, StepFailed
 from drivetrain.experiments.remark import checked_tags, tag
+from drivetrain.pipeline.attempt import file_name, logs_of
 from drivetrain.pipeline.engine import Execution
 from drivetrain.pipeline.guardian import record_crash
 from drivetrain.pipeline.plan import make_plan, parse_settings, steps_matching
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
     from drivetrain.cli.screen import Screen
     from drivetrain.pipeline.guardian import Crash
     from drivetrain.pipeline.run import StepRun
-
-_SIGNS = {"finished": "✓", "cached": "·", "failed": "✗", "skipped": "-", "interrupted": "✗"}
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -66,7 +67,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
     forced = plan.steps if options.no_cache else steps_matching(plan, options.force)
     tags = checked_tags(options.tag)
     store = make_store(project)
-    with screen.busy("planning …") as status:
+    with screen.bars() as bars:
         execution = Execution(
             plan,
             store=store,
@@ -74,12 +75,17 @@ def execute(options: Namespace, screen: Screen) -> Any:
             workers=options.workers or project.get("run.workers"),
             reason=options.reason,
             force=frozenset(forced),
-            observer=_Progress(screen, status, planned=len(plan.steps)),
+            observer=Progress(screen, bars, plan),
         )
         if tags:
             tag(store.ledger, execution.run.id, tags, actor=actor())
         try:
             run = execution.execute()
+        except StepFailed as error:
+            if (logs_of(store.root, execution.run.id) / file_name(error.step)).exists():
+                also = f"`drivetrain logs {shlex.quote(error.step)}` shows what it printed"
+                error.remedy = f"{error.remedy}; {also}" if error.remedy else also
+            raise
         finally:
             for warning in execution.warnings:
                 screen.note(f"note: {warning}")
@@ -93,41 +99,18 @@ def after_crash(options: Namespace, crash: Crash) -> DrivetrainError | None:
     return record_crash(kept_store(options), crash, find_project(profile=options.profile).root)
 
 
-class _Progress:
-    """Shows steps as they end, and what they print."""
-
-    def __init__(self, screen: Screen, status: Any, *, planned: int) -> None:
-        self._screen, self._status, self._planned = screen, status, planned
-        self._running: dict[str, None] = {}
-        self._done = 0
-
-    def step(self, step: StepRun) -> None:
-        if step.state == "running":
-            self._running[step.step] = None
-            if step.tries > 1:
-                self._screen.line(f"↻ {step.step:<16} try {step.tries}: {step.error.splitlines()[0]}", style="yellow")
-        else:
-            self._running.pop(step.step, None)
-            if not step.parent:
-                self._done += 1
-                self._screen.line(_line(step), style="dim" if step.state in ("cached", "skipped") else "")
-                for warning in step.warnings:
-                    self._screen.line(f"  ! {warning}", style="yellow")
-        shown = list(self._running)
-        more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
-        self._status.update(f"{', '.join(shown[:3]) or '…'}{more}   {self._done} of {self._planned}")
-
-    def said(self, step: str, line: str) -> None:
-        self._screen.line(f"  {step} │ {line}", style="dim")
-
-
 def show(result: Any, screen: Screen) -> None:
     run, steps = result["run"], result["steps"]
-    ran = sum(step.state == "finished" for step in steps)
+    whole = [step for step in steps if not step.parent]
+    ran = sum(step.state == "finished" for step in whole)
+    skipped = sum(step.state == "skipped" for step in whole)
+    items = sum(step.state == "finished" for step in steps if step.parent)
+    told = f"{counted(ran, 'step')} run" + (f" with {counted(items, 'item')}" if items else "")
+    told += f", {len(whole) - ran - skipped} unchanged" + (f", {skipped} skipped" if skipped else "")
     seconds = (run.finished_at - run.started_at).total_seconds()
     screen.line()
-    screen.line(f"{run.id} finished in {duration(seconds)}: {counted(ran, 'step')} run, {len(steps) - ran} unchanged")
-    for step in steps:
+    screen.line(f"{run.id} finished in {duration(seconds)}: {told}")
+    for step in whole:
         for output in step.outputs.values():
             figures = output.detail.get("metrics")
             if figures:
@@ -169,10 +152,3 @@ def _figure(value: float) -> str:
     ('0.7271', '19,337')
     """
     return f"{value:,.0f}" if float(value).is_integer() and value >= 1000 else f"{value:.4g}"
-
-
-def _line(step: StepRun) -> str:
-    rows = next((output.rows for output in step.outputs.values() if output.rows is not None), None)
-    took = "" if step.state == "cached" else duration(step.seconds)
-    shown = f"{rows:,} rows" if rows is not None else ""
-    return f"{_SIGNS[step.state]} {step.step:<16} {took:>8}  {shown:>14}   {step.reason}".rstrip()

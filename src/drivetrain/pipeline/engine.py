@@ -211,6 +211,8 @@ class Execution:
             if node.is_mapped:
                 children = self._gathering.expand(node, self.artifacts, force=self.force)
                 self._schedule.add(children)
+                if self.observer is not None:
+                    self.observer.expanded(node.name, len(children))
                 if not children:
                     self._schedule.make_ready(node)
                 return None
