@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.cli.progress import Progress
 from drivetrain.cli.project import kept_store, make_store, open_system
 from drivetrain.cli.screen import counted, duration
-from drivetrain.errors import DrivetrainError, StepFailed
+from drivetrain.cli.sweep import has_failed, show_sweep, sweep_of
+from drivetrain.errors import DrivetrainError, StepFailed, UsageError
 from drivetrain.experiments.remark import checked_tags, tag
 from drivetrain.pipeline.attempt import file_name, logs_of
 from drivetrain.pipeline.engine import Execution
@@ -54,6 +55,15 @@ def arguments(parser: ArgumentParser) -> None:
         help="run a step although nothing changed; 'raw_*' and items such as 'rows[2013-*]' too",
     )
     parser.add_argument("--no-cache", action="store_true", help="run every step; what they give can be used later")
+    parser.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="PART.SETTING=VALUE,VALUE",
+        help="run each combination of settings, without gates and approvals; may be given again",
+    )
+    parser.add_argument("--by", default="", metavar="METRIC", help="sort a sweep by this metric, such as quality.auc")
+    parser.add_argument("--least", action="store_true", help="the least of that metric is the best")
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
     parser.add_argument("--reason", default="by hand", help="why this run happens; it is recorded")
     parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="tag the run; may be given again")
@@ -63,6 +73,19 @@ def arguments(parser: ArgumentParser) -> None:
 def execute(options: Namespace, screen: Screen) -> Any:
     project, system = open_system(options)
     os.chdir(project.root)
+    if options.by and not options.sweep:
+        raise UsageError("--by sorts a sweep, and nothing is swept", remedy="add --sweep part.setting=value,value")
+    if options.sweep:
+        store = make_store(project)
+        return sweep_of(
+            options,
+            screen,
+            system=system,
+            store=store,
+            root=project.root,
+            tags=checked_tags(options.tag),
+            workers=options.workers or project.get("run.workers"),
+        )
     plan = make_plan(system, targets=options.parts, without=options.without, settings=parse_settings(options.set))
     forced = plan.steps if options.no_cache else steps_matching(plan, options.force)
     tags = checked_tags(options.tag)
@@ -100,6 +123,9 @@ def after_crash(options: Namespace, crash: Crash) -> DrivetrainError | None:
 
 
 def show(result: Any, screen: Screen) -> None:
+    if "sweep" in result:
+        show_sweep(result, screen)
+        return
     run, steps = result["run"], result["steps"]
     whole = [step for step in steps if not step.parent]
     ran = sum(step.state == "finished" for step in whole)
@@ -129,7 +155,12 @@ def show(result: Any, screen: Screen) -> None:
 
 
 def exit_code(result: Any) -> int:
-    """Return 3 where a gate refused: the run finished, and what it made is not to be used."""
+    """Return 3 where a gate refused: the run finished, and what it made is not to be used.
+
+    Of a sweep, it is 1 where a run failed.
+    """
+    if "sweep" in result:
+        return 1 if has_failed(result) else 0
     return REFUSED_EXIT_CODE if _was_refused(result["steps"]) else 0
 
 
