@@ -203,9 +203,19 @@ def _turns(console: Console, steps: list[StepRun], run: Run, seconds: float) -> 
     wholes = {step.step: step for step in steps if not step.parent}
     for name, members in items.items():
         if name not in wholes:
-            state: StepState = "running" if run.state == "running" else "interrupted"
+            has_failed = any(each.state == "failed" for each in members)
+            state: StepState = "failed" if has_failed else "running" if run.state == "running" else "interrupted"
             wholes[name] = msgspec.structs.replace(
-                members[0], step=name, state=state, reason="", parent="", seconds=0.0, outputs={}, error="", tries=1
+                members[0],
+                step=name,
+                state=state,
+                reason="",
+                parent="",
+                seconds=0.0,
+                outputs={},
+                error="",
+                tries=1,
+                peak_mib=0.0,
             )
     turns = []
     for name, step in sorted(wholes.items(), key=lambda each: each[1].started_at):
