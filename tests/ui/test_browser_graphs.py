@@ -59,8 +59,10 @@ def console_at(root: Path, *token: str) -> Iterator[str]:
                 break
             except URLError:
                 time.sleep(0.1)
-        yield address
-        process.send_signal(signal.SIGTERM)
+        try:
+            yield address
+        finally:
+            process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
 
 

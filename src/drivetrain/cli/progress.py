@@ -77,6 +77,6 @@ class Progress:
 def line_of(step: StepRun) -> str:
     """Return the line of a step that has ended."""
     rows = next((output.rows for output in step.outputs.values() if output.rows is not None), None)
-    took = "" if step.state == "cached" else duration(step.seconds)
+    took = "" if step.state in ("cached", "skipped") else duration(step.seconds)
     shown = f"{rows:,} rows" if rows is not None else ""
     return f"{_SIGNS[step.state]} {step.step:<16} {took:>8}  {shown:>14}   {step.reason}".rstrip()

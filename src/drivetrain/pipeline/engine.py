@@ -211,7 +211,7 @@ class Execution:
                 return None
             reason = reason or known.fault
             if node.is_mapped:
-                node.made_of = made_of, sources
+                node.made_of, node.expanded_at = (made_of, sources), now()
                 children = self._gathering.expand(node, self.artifacts)
                 self._schedule.add(children)
                 if self.observer is not None:
@@ -222,6 +222,9 @@ class Execution:
         else:
             reason = "decides anew in every run"
         step = self._new_step(node, made_of, state="running", reason=reason)
+        if labels is not None and node.expanded_at is not None:
+            took = (step.started_at - node.expanded_at).total_seconds()
+            step = msgspec.structs.replace(step, started_at=node.expanded_at, seconds=took)
         if not reason:
             reason = why_now(node.name, made_of, inputs=step.inputs, sources=sources, store=self.store)
             step = msgspec.structs.replace(step, reason=reason)

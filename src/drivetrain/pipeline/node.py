@@ -14,6 +14,7 @@ from drivetrain.system.conduct import Items
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from drivetrain.store.artifact import Artifact
@@ -43,6 +44,7 @@ class Node:
         self.waits_for: set[str] = set()
         # What the key of a mapped step was made of when it was expanded, and the sources of its code.
         self.made_of: tuple[dict[str, str], Mapping[str, str]] | None = None
+        self.expanded_at: datetime | None = None
         # Set when it runs again because something was found damaged.
         self.reason = ""
 

@@ -221,10 +221,6 @@ def _turns(console: Console, steps: list[StepRun], run: Run, seconds: float) -> 
     for name, step in sorted(wholes.items(), key=lambda each: each[1].started_at):
         members = sorted(items.get(name, ()), key=lambda each: _FIRST.get(each.state, len(_FIRST)))
         states = [each.state for each in members]
-        if members:  # a mapped step takes from when its first item begins to when it has come together
-            began = min(each.started_at for each in members)
-            took = (utc(step.started_at) - utc(began)).total_seconds() + step.seconds
-            step = msgspec.structs.replace(step, started_at=began, seconds=took)
         turns.append(
             msgspec.structs.replace(
                 _turn(step, run, seconds),
