@@ -149,12 +149,13 @@ WHAT_TO_DO = {
     "StepFailed": "Mend the line of your code that it names; the next run goes on from there.",
     "CheckFailed": "Look at the rows that it shows; mend the source, or loosen the [check](data.md#checks).",
     "FeatureSkew": "Compute each row from itself and from other datasets; see [features](data.md#features).",
-    "StepTimedOut": "Find out what the line that it names waits for, or raise `timeout_s`.",
-    "StepCrashed": "Look at the line that it names and at what the step printed; native code often is the cause.",
-    "StepOutOfMemory": "Read fewer rows at once, map the step over items, or raise `memory_gib`.",
-    "LeaseLost": "Nothing: the outcome of the run that took the step over counts.",
-    "TryAgain": "Raise it in a step whose failure may be over in a moment, and give the step a `retry`.",
-    "GiveUp": "Raise it in a step whose failure no further try can mend.",
+    "StepTimedOut": "Look at the line that it was at, or raise [`timeout_s`](graphs.md#limits-and-processes).",
+    "StepCrashed": "Look at the line that it was at, and at `drivetrain logs STEP`; the other steps are not touched. "
+    "See [processes](graphs.md#limits-and-processes).",
+    "StepOutOfMemory": "Read fewer rows at once, or raise [`memory_gib`](graphs.md#limits-and-processes).",
+    "LeaseLost": "Run again: what the other run finished is taken as it is.",
+    "TryAgain": "Raise it in a step that has [`retry`](graphs.md#retries).",
+    "GiveUp": "Raise it in a step that has [`retry`](graphs.md#retries), where no further try can help.",
     "RequestError": "A client's to mend: the answer names each field; see [refusals](serving.md#refusals).",
 }
 

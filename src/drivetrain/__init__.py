@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from drivetrain.serving.service import Canary, Service
     from drivetrain.system.conduct import Retry
     from drivetrain.system.function import step
+    from drivetrain.system.periods import daily, hourly, monthly, weekly
     from drivetrain.system.system import System
     from drivetrain.training import metrics
     from drivetrain.training.evaluation import champion, evaluation, reference
@@ -49,14 +50,17 @@ _HOMES = {
     "champion": "training.evaluation",
     "check": "data.checks",
     "cron": "monitoring.trigger",
+    "daily": "system.periods",
     "dataset": "data.dataset",
     "evaluation": "training.evaluation",
     "features": "data.features",
     "fresh": "data.checks",
+    "hourly": "system.periods",
     "log": "pipeline.log",
     "matches": "data.checks",
     "metrics": "training.metrics",
     "model": "training.model",
+    "monthly": "system.periods",
     "not_null": "data.checks",
     "now": "monitoring.trigger",
     "one_of": "data.checks",
@@ -67,14 +71,15 @@ _HOMES = {
     "step": "system.function",
     "track": "pipeline.track",
     "unique": "data.checks",
+    "weekly": "system.periods",
     "xy": "training.frame",
 }
 
 __all__ = [
     "Approval", "Canary", "Drift", "Gate", "GiveUp", "Monitor", "Retry", "Service", "System", "Trigger", "TryAgain",
-    "attach", "between", "champion", "check", "cron", "dataset", "evaluation", "features", "fresh", "log",
-    "matches", "metrics", "model", "not_null", "now", "one_of", "read", "reference", "row_count", "split", "step",
-    "track", "unique", "xy",
+    "attach", "between", "champion", "check", "cron", "daily", "dataset", "evaluation", "features", "fresh",
+    "hourly", "log", "matches", "metrics", "model", "monthly", "not_null", "now", "one_of", "read", "reference",
+    "row_count", "split", "step", "track", "unique", "weekly", "xy",
 ]  # fmt: skip
 
 

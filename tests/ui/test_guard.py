@@ -36,7 +36,7 @@ def test_every_answer_ties_the_browsers_hands(visitor: Visitor) -> None:
         assert "unsafe" not in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
     assert visitor.ask("/").headers["cache-control"] == "no-store"
 
 

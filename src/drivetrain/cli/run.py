@@ -6,12 +6,16 @@ The exit code is 3 when the run finished and a gate refused the version.
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, Any
 
+from drivetrain.cli.progress import Progress
 from drivetrain.cli.project import kept_store, make_store, open_system
 from drivetrain.cli.screen import counted, duration
-from drivetrain.errors import DrivetrainError
+from drivetrain.cli.sweep import has_failed, show_sweep, sweep_of
+from drivetrain.errors import DrivetrainError, StepFailed, UsageError
 from drivetrain.experiments.remark import checked_tags, tag
+from drivetrain.pipeline.attempt import file_name, logs_of
 from drivetrain.pipeline.engine import Execution
 from drivetrain.pipeline.guardian import record_crash
 from drivetrain.pipeline.plan import make_plan, parse_settings, steps_matching
@@ -26,16 +30,40 @@ if TYPE_CHECKING:
     from drivetrain.pipeline.guardian import Crash
     from drivetrain.pipeline.run import StepRun
 
-_SIGNS = {"finished": "✓", "cached": "·", "failed": "✗", "skipped": "-", "interrupted": "✗"}
-
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("parts", nargs="*", metavar="PART", help="run these parts and what they need; all by default")
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help="run these parts and what they need, all by default; PART+ adds what depends on it; 'raw_*' too",
+    )
+    parser.add_argument(
+        "--except",
+        action="append",
+        default=[],
+        dest="without",
+        metavar="PART",
+        help="leave out a part and what depends on it; 'raw_*' too",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="PART.SETTING=VALUE", help="change a setting")
     parser.add_argument(
-        "--force", action="append", default=[], metavar="PART", help="run a step although nothing changed; 'raw_*' too"
+        "--force",
+        action="append",
+        default=[],
+        metavar="PART",
+        help="run a step although nothing changed; 'raw_*' and items such as 'rows[2013-*]' too",
     )
     parser.add_argument("--no-cache", action="store_true", help="run every step; what they give can be used later")
+    parser.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="PART.SETTING=VALUE,VALUE",
+        help="run each combination of settings, without gates and approvals; may be given again",
+    )
+    parser.add_argument("--by", default="", metavar="METRIC", help="sort a sweep by this metric, such as quality.auc")
+    parser.add_argument("--least", action="store_true", help="the least of that metric is the best")
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
     parser.add_argument("--reason", default="by hand", help="why this run happens; it is recorded")
     parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="tag the run; may be given again")
@@ -45,11 +73,24 @@ def arguments(parser: ArgumentParser) -> None:
 def execute(options: Namespace, screen: Screen) -> Any:
     project, system = open_system(options)
     os.chdir(project.root)
-    plan = make_plan(system, targets=options.parts, settings=parse_settings(options.set))
+    if options.by and not options.sweep:
+        raise UsageError("--by sorts a sweep, and nothing is swept", remedy="add --sweep part.setting=value,value")
+    if options.sweep:
+        store = make_store(project)
+        return sweep_of(
+            options,
+            screen,
+            system=system,
+            store=store,
+            root=project.root,
+            tags=checked_tags(options.tag),
+            workers=options.workers or project.get("run.workers"),
+        )
+    plan = make_plan(system, targets=options.parts, without=options.without, settings=parse_settings(options.set))
     forced = plan.steps if options.no_cache else steps_matching(plan, options.force)
     tags = checked_tags(options.tag)
     store = make_store(project)
-    with screen.busy("planning …") as status:
+    with screen.bars() as bars:
         execution = Execution(
             plan,
             store=store,
@@ -57,12 +98,17 @@ def execute(options: Namespace, screen: Screen) -> Any:
             workers=options.workers or project.get("run.workers"),
             reason=options.reason,
             force=frozenset(forced),
-            observer=_Progress(screen, status, planned=len(plan.steps)),
+            observer=Progress(screen, bars, plan),
         )
         if tags:
             tag(store.ledger, execution.run.id, tags, actor=actor())
         try:
             run = execution.execute()
+        except StepFailed as error:
+            if (logs_of(store.root, execution.run.id) / file_name(error.step)).exists():
+                also = f"`drivetrain logs {shlex.quote(error.step)}` shows what it printed"
+                error.remedy = f"{error.remedy}; {also}" if error.remedy else also
+            raise
         finally:
             for warning in execution.warnings:
                 screen.note(f"note: {warning}")
@@ -75,41 +121,21 @@ def after_crash(options: Namespace, crash: Crash) -> DrivetrainError | None:
     return record_crash(kept_store(options), crash, find_project(profile=options.profile).root)
 
 
-class _Progress:
-    """Shows steps as they end, and what they print."""
-
-    def __init__(self, screen: Screen, status: Any, *, planned: int) -> None:
-        self._screen, self._status, self._planned = screen, status, planned
-        self._running: dict[str, None] = {}
-        self._done = 0
-
-    def step(self, step: StepRun) -> None:
-        if step.state == "running":
-            self._running[step.step] = None
-            if step.tries > 1:
-                self._screen.line(f"↻ {step.step:<16} try {step.tries}: {step.error.splitlines()[0]}", style="yellow")
-        else:
-            self._running.pop(step.step, None)
-            if not step.parent:
-                self._done += 1
-                self._screen.line(_line(step), style="dim" if step.state in ("cached", "skipped") else "")
-                for warning in step.warnings:
-                    self._screen.line(f"  ! {warning}", style="yellow")
-        shown = list(self._running)
-        more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
-        self._status.update(f"{', '.join(shown[:3]) or '…'}{more}   {self._done} of {self._planned}")
-
-    def said(self, step: str, line: str) -> None:
-        self._screen.line(f"  {step} │ {line}", style="dim")
-
-
 def show(result: Any, screen: Screen) -> None:
+    if "sweep" in result:
+        show_sweep(result, screen)
+        return
     run, steps = result["run"], result["steps"]
-    ran = sum(step.state == "finished" for step in steps)
+    whole = [step for step in steps if not step.parent]
+    ran = sum(step.state == "finished" for step in whole)
+    skipped = sum(step.state == "skipped" for step in whole)
+    items = sum(step.state == "finished" for step in steps if step.parent)
+    told = f"{counted(ran, 'step')} run" + (f" with {counted(items, 'item')}" if items else "")
+    told += f", {len(whole) - ran - skipped} unchanged" + (f", {skipped} skipped" if skipped else "")
     seconds = (run.finished_at - run.started_at).total_seconds()
     screen.line()
-    screen.line(f"{run.id} finished in {duration(seconds)}: {counted(ran, 'step')} run, {len(steps) - ran} unchanged")
-    for step in steps:
+    screen.line(f"{run.id} finished in {duration(seconds)}: {told}")
+    for step in whole:
         for output in step.outputs.values():
             figures = output.detail.get("metrics")
             if figures:
@@ -128,7 +154,12 @@ def show(result: Any, screen: Screen) -> None:
 
 
 def exit_code(result: Any) -> int:
-    """Return 3 where a gate refused: the run finished, and what it made is not to be used."""
+    """Return 3 where a gate refused: the run finished, and what it made is not to be used.
+
+    Of a sweep, it is 1 where a run failed.
+    """
+    if "sweep" in result:
+        return 1 if has_failed(result) else 0
     return REFUSED_EXIT_CODE if _was_refused(result["steps"]) else 0
 
 
@@ -151,10 +182,3 @@ def _figure(value: float) -> str:
     ('0.7271', '19,337')
     """
     return f"{value:,.0f}" if float(value).is_integer() and value >= 1000 else f"{value:.4g}"
-
-
-def _line(step: StepRun) -> str:
-    rows = next((output.rows for output in step.outputs.values() if output.rows is not None), None)
-    took = "" if step.state == "cached" else duration(step.seconds)
-    shown = f"{rows:,} rows" if rows is not None else ""
-    return f"{_SIGNS[step.state]} {step.step:<16} {took:>8}  {shown:>14}   {step.reason}".rstrip()

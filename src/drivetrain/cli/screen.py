@@ -115,6 +115,31 @@ class Screen:
             yield status
 
     @contextmanager
+    def bars(self) -> Iterator[Bars]:
+        """Show a bar for each thing that the block counts, with the time that is left; silent in a pipe."""
+        if not self.is_terminal:
+            yield Bars(None)
+            return
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            SpinnerColumn("dots"),
+            BarColumn(24),
+            MofNCompleteColumn(separator=" of "),
+            TextColumn("{task.description}", markup=False),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        )
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            yield Bars(progress)
+
+    @contextmanager
     def bar(self, text: str) -> Iterator[Callable[[int, int], None]]:
         """Show a bar on a terminal while the block runs; what it gives is told the bytes done, and all of them."""
         if not self.is_terminal:
@@ -134,6 +159,27 @@ def _print(text: str) -> None:
     except BrokenPipeError:
         # The reader has gone (`drivetrain run | head`): the work goes on, and there is nobody left to tell.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # it lives as long as the process
+
+
+class Bars:
+    """Bars by name, those of a rich progress; without one, nothing is shown."""
+
+    def __init__(self, progress: Any) -> None:
+        self._progress = progress
+        self._tasks: dict[str, Any] = {}
+
+    def show(self, name: str, done: int, total: int, note: str = "") -> None:
+        """Show how much of something is done."""
+        if self._progress is None:
+            return
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(note or name, total=total)
+        self._progress.update(self._tasks[name], completed=done, total=total, description=note or name)
+
+    def hide(self, name: str) -> None:
+        """Take a bar away."""
+        if name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(name))
 
 
 class _Silent:

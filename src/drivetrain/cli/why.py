@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import kept_store, open_store, open_system
-from drivetrain.cli.screen import ago, duration
+from drivetrain.cli.screen import ago, counted, duration
 from drivetrain.pipeline.plan import make_plan, parse_settings
 from drivetrain.pipeline.why import Verdict, explain_all, why
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from drivetrain.serving.lineage import Lineage
     from drivetrain.serving.log import Prediction
 
+# More items than this are counted.
+MOST_ITEMS = 20
 _VERDICTS = {
     "hit": "does not run again",
     "miss": "will run",
@@ -25,7 +27,9 @@ _VERDICTS = {
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("what", nargs="?", default="", metavar="STEP|PREDICTION|VERSION", help="all steps by default")
+    parser.add_argument(
+        "what", nargs="?", default="", metavar="STEP|ITEM|PREDICTION|VERSION", help="all steps by default"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="PART.SETTING=VALUE", help="as for `run`")
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
 
@@ -61,6 +65,12 @@ def _show_verdict(found: Verdict, screen: Screen) -> None:
     screen.line(f"{found.step} {_VERDICTS[found.verdict]}", style="bold")
     for reason in found.reasons:
         screen.line(f"  {reason}")
+    if found.items:
+        screen.line(f"  {counted(len(found.items), 'item')} will run:")
+    for label, reasons in list(found.items.items())[:MOST_ITEMS]:
+        screen.line(f"    {label:<12} {'; '.join(reasons)}")
+    if len(found.items) > MOST_ITEMS:
+        screen.line(f"    … and {len(found.items) - MOST_ITEMS:,} more")
     _show_diffs(found.diffs, screen)
     if found.last is not None:
         screen.line()

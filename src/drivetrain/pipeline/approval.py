@@ -125,6 +125,12 @@ class Approval(Part, frozen=True, eq=False):
         return request
 
 
+def open_requests(ledger: Ledger) -> list[Request]:
+    """Return what runs wait for, the earliest first; what has been asked for too long is over."""
+    found = ledger.find(Request, {"state": "open"}, order="asked_at")
+    return [request for request in found if request.expires_at is None or request.expires_at > now()]
+
+
 def answer(
     ledger: Ledger, id_or_name: str, state: Literal["approved", "refused", "expired"], *, by: str, reason: str
 ) -> Request:

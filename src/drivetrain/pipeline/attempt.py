@@ -118,3 +118,11 @@ def file_name(step: str) -> str:
     'rows[2013%2F01].log'
     """
     return step.replace("%", "%25").replace("/", "%2F") + ".log"
+
+
+def log_path(store: Path, step: StepRun) -> Path:
+    """Return where what a step printed is kept; one that did not run again has that of the run it was taken from.
+
+    A step that printed nothing has no such file.
+    """
+    return logs_of(store, step.origin) / file_name(step.step)

@@ -19,9 +19,9 @@ from drivetrain.pipeline.failure import account
 from drivetrain.pipeline.figure import settings_of
 from drivetrain.pipeline.handover import Handover
 from drivetrain.pipeline.key import ingredients_of, key_of
-from drivetrain.pipeline.known import checked_afterwards, giver_of, known_outcome, lost_digest
+from drivetrain.pipeline.known import checked_afterwards, giver_of, known_outcome, lost_digest, taken
 from drivetrain.pipeline.mapping import Gathering
-from drivetrain.pipeline.node import Node, inputs_of, why_skipped
+from drivetrain.pipeline.node import Node, inputs_of, texts_of, why_skipped
 from drivetrain.pipeline.origin import OriginReader
 from drivetrain.pipeline.run import Run, StepRun, StepState
 from drivetrain.pipeline.runner import Heart, mark_interrupted
@@ -93,7 +93,7 @@ class Execution:
             handover=Handover(store.root / "handover" / self.run.id),
         )
         self._done: SimpleQueue[tuple[Node, StepRun, Outcome]] = SimpleQueue()
-        self._gathering = Gathering(store)
+        self._gathering = Gathering(store, root, force)
         # Steps that did not run, written together when the run ends.
         self._unchanged: list[StepRun] = []
         # Pairs of a step and the one that gave it something that was lost.
@@ -111,7 +111,7 @@ class Execution:
         """
         for part in (self.system.parts[name] for name in self.plan.steps):
             self.budget.check(part)
-            part.files_read(self.root)
+            part.files_read(self.root, texts_of(Node(part), {}, self.store))
         with self.store.sharing():
             return self._execute()
 
@@ -195,7 +195,8 @@ class Execution:
             self._unchanged.append(step)
             self._settle(node, step)
             return None
-        made_of, sources = self._made_of(node)
+        # What has been expanded is what its items were then, whatever has come since.
+        made_of, sources = node.made_of or self._made_of(node)
         key = self.keys[node.name] = key_of(made_of)
         reason = node.reason or ("forced" if self.force & {node.name, node.part.name} else "")
         labels = self._gathering.labels(node)
@@ -205,19 +206,26 @@ class Execution:
             reason = f"{ran} of {len(labels)} items ran"
         elif node.part.CACHED:
             known = known_outcome(node.part, key, store=self.store)
-            if not reason and known.step is not None and not known.fault:
+            is_forced = reason or self._gathering.is_forced(node)
+            if not is_forced and known.step is not None and not known.fault:
                 self._take_known(node, known.step)
                 return None
             reason = reason or known.fault
             if node.is_mapped:
-                children = self._gathering.expand(node, self.artifacts, force=self.force)
+                node.made_of, node.expanded_at = (made_of, sources), now()
+                children = self._gathering.expand(node, self.artifacts)
                 self._schedule.add(children)
+                if self.observer is not None:
+                    self.observer.expanded(node.name, len(children))
                 if not children:
                     self._schedule.make_ready(node)
                 return None
         else:
             reason = "decides anew in every run"
         step = self._new_step(node, made_of, state="running", reason=reason)
+        if labels is not None and node.expanded_at is not None:
+            took = (step.started_at - node.expanded_at).total_seconds()
+            step = msgspec.structs.replace(step, started_at=node.expanded_at, seconds=took)
         if not reason:
             reason = why_now(node.name, made_of, inputs=step.inputs, sources=sources, store=self.store)
             step = msgspec.structs.replace(step, reason=reason)
@@ -243,6 +251,7 @@ class Execution:
             inputs=inputs_of(node, self.system, self.artifacts),
             store=self.store,
             root=self.root,
+            items=texts_of(node, self.artifacts, self.store),
         )
         self.warnings |= dict.fromkeys(warnings)
         return made_of, sources
@@ -335,19 +344,7 @@ class Execution:
 
     def _take_known(self, node: Node, known: StepRun) -> None:
         """Take what was finished before as this node's outcome, under this node's own names."""
-        step = msgspec.structs.replace(
-            known,
-            run=self.run.id,
-            step=node.name,
-            state="cached",
-            reason="nothing changed",
-            started_at=now(),
-            seconds=0.0,
-            outputs=dict(zip(node.part.outputs(), known.outputs.values(), strict=True)),
-            error="",
-            tries=1,
-            parent=node.part.name if node.label else "",
-        )
+        step = taken(known, node, run=self.run.id)
         self._unchanged.append(step)
         self._settle(node, step)
 
@@ -388,6 +385,7 @@ class Execution:
             for name in giver.part.outputs():
                 self._held.pop(name, None)
             self._gathering.forget(giver)
+            giver.made_of = None
             self._unchanged = [other for other in self._unchanged if other.step != giver.name]
             self._schedule.make_ready(giver)
         # Another reader may have seen to it before, and it may be done already.

@@ -12,7 +12,7 @@ from drivetrain.system.function import FunctionPart
 from drivetrain.system.outside import environment_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from drivetrain.pipeline.code import CodeReader
@@ -28,11 +28,12 @@ def ingredients_of(
     inputs: Mapping[str, str],
     store: Store,
     root: Path,
+    items: Sequence[Mapping[str, str]] = (),
 ) -> tuple[dict[str, str], Mapping[str, str], list[str]]:
     """Return what the key of a part is made of, the sources behind its code digests, and warnings.
 
     `settings` are the part's own, `inputs` the digests of what it takes, by its word for each; `root` is the project's
-    folder.
+    folder, and `items` are those whose files count.
 
     Raises:
         DeclarationError: a file that the part declares is not there.
@@ -56,7 +57,10 @@ def ingredients_of(
         made_of[f"input.{name}"] = digest
     for name in part.environment_read():
         made_of[f"environment.{name}"] = environment_digest(name)
-    files = part.files_read(root)
+    files = part.files_read(root, items)
+    late = [" ".join(item.values()) for item in items if not part.is_there(item, root)]
+    if late:
+        warnings = [*warnings, f"{part.place}: {', '.join(late)} of {part.name!r} has no file yet, and is left out"]
     if found is not None and found.reads:
         texts = found.texts | {value for value in settings.values() if isinstance(value, str)}
         files |= files_named_by(texts, part.place.file)

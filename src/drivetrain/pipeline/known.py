@@ -17,6 +17,7 @@ from drivetrain.store.record import now
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from drivetrain.pipeline.node import Node
     from drivetrain.store.artifact import Artifact
     from drivetrain.store.store import Store
     from drivetrain.system.part import Part
@@ -48,6 +49,23 @@ def known_outcome(part: Part, key: str, *, store: Store) -> Known:
     return Known(step, "")
 
 
+def taken(known: StepRun, node: Node, *, run: str) -> StepRun:
+    """Return what was finished before as a node's outcome in a run, under the node's own names."""
+    return msgspec.structs.replace(
+        known,
+        run=run,
+        step=node.name,
+        state="cached",
+        reason="nothing changed",
+        started_at=now(),
+        seconds=0.0,
+        outputs=dict(zip(node.part.outputs(), known.outputs.values(), strict=True)),
+        error="",
+        tries=1,
+        parent=node.part.name if node.label else "",
+    )
+
+
 def digests_of(artifact: Artifact, store: Store) -> Iterator[str]:
     """Yield the digest of an artifact's bytes, of its members, and of what is kept beside it, such as a profile."""
     yield artifact.digest
@@ -76,8 +94,8 @@ def checked_afterwards(
 ) -> tuple[StepRun, list[str]]:
     """Return a step that has just run as it is to be recorded, and warnings; `measure` gives its ingredients anew.
 
-    What changed while it ran may have been read before or after. Where that is a file or the environment, the outcome
-    gets a key that is never met again.
+    What changed while it ran may have been read before or after. Where that is a file, the environment or the
+    items of a mapped step, the outcome gets a key that is never met again.
     """
     try:
         now_made_of = measure()
@@ -87,7 +105,7 @@ def checked_afterwards(
             raise error
     names = step.ingredients.keys() | now_made_of.keys()
     changed = sorted(name for name in names if step.ingredients.get(name) != now_made_of.get(name))
-    outside = [name for name in changed if name.startswith(("file.", "environment."))]
+    outside = [name for name in changed if name.startswith(("file.", "environment.", "input."))]
     if outside:
         step = msgspec.structs.replace(step, key=key_of(step.ingredients | {"changed while it ran": step.run}))
     warnings = [

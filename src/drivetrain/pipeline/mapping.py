@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from drivetrain.errors import UnknownName
 from drivetrain.pipeline.failure import failure_of
-from drivetrain.pipeline.node import Node, items_of
+from drivetrain.pipeline.node import Node, items_there
+from drivetrain.pipeline.selection import is_meant, item_named
 from drivetrain.pipeline.task import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from pathlib import Path
 
     from drivetrain.pipeline.attempt import Attempts
     from drivetrain.pipeline.task import Order
@@ -22,18 +25,34 @@ if TYPE_CHECKING:
 class Gathering:
     """The outputs of mapped steps so far, by the step and the label of the item."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, root: Path, force: Collection[str]) -> None:
+        self._store, self._root, self._force = store, root, force
         self._members: dict[str, dict[str, dict[str, Artifact]]] = {}
 
-    def expand(self, node: Node, artifacts: Mapping[str, Artifact], *, force: Collection[str]) -> list[Node]:
-        """Return a node for each item of a mapped one."""
-        items = items_of(node.part, artifacts, self._store)
+    def expand(self, node: Node, artifacts: Mapping[str, Artifact]) -> list[Node]:
+        """Return a node for each item of a mapped one that is there.
+
+        Raises:
+            UnknownName: an item is forced that it does not have.
+        """
+        items, _ = items_there(node.part, artifacts, self._store, self._root)
+        for name in self._forced(node):
+            if not any(is_meant(node.name, label, [name]) for label in items):
+                raise UnknownName(
+                    kind=f"item of {node.name!r}", name=item_named(name)[1], known=list(items), place=node.part.place
+                )
         self._members[node.name] = {label: {} for label in items}
         children = [Node(node.part, label=label, item=item) for label, item in items.items()]
         for child in children:
-            child.reason = "forced" if child.name in force or node.name in force else ""
+            child.reason = "forced" if is_meant(node.name, child.label, self._force) else ""
         return children
+
+    def is_forced(self, node: Node) -> bool:
+        """Return whether some items of a mapped step are forced, so that it is not taken as a whole."""
+        return node.is_mapped and bool(self._forced(node))
+
+    def _forced(self, node: Node) -> list[str]:
+        return [name for name in self._force if item_named(name)[1] and item_named(name)[0] == node.name]
 
     def labels(self, node: Node) -> list[str] | None:
         """Return the labels of a mapped step that is on its way; None before it is expanded."""

@@ -14,6 +14,8 @@ from drivetrain.system.conduct import Items
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
 
     from drivetrain.store.artifact import Artifact
     from drivetrain.store.store import Store
@@ -40,6 +42,9 @@ class Node:
         self.is_mapped = bool(part.conduct.each) and not label
         # The names of the nodes that must be settled first.
         self.waits_for: set[str] = set()
+        # What the key of a mapped step was made of when it was expanded, and the sources of its code.
+        self.made_of: tuple[dict[str, str], Mapping[str, str]] | None = None
+        self.expanded_at: datetime | None = None
         # Set when it runs again because something was found damaged.
         self.reason = ""
 
@@ -63,6 +68,31 @@ def items_of(part: Part, artifacts: Mapping[str, Artifact], store: Store) -> dic
                 place=part.place,
             )
     return {label: {word: columns[word][label] for word in columns} for label in columns[first]}
+
+
+def texts_of(node: Node, artifacts: Mapping[str, Artifact], store: Store) -> list[dict[str, str]]:
+    """Return the items whose files count in a node's key, as texts: its own, or all of a mapped part.
+
+    Nothing where no file is filled in for items, or what they are taken from is not there yet.
+    """
+    part = node.part
+    if not part.files_of_items():
+        return []
+    if not node.is_mapped:
+        return [_texts(node.label, node.item)]
+    sources = part.conduct.sources().values()
+    if any(isinstance(source, str) and source not in artifacts for source in sources):
+        return []
+    return [_texts(label, item) for label, item in items_of(part, artifacts, store).items()]
+
+
+def items_there(
+    part: Part, artifacts: Mapping[str, Artifact], store: Store, root: Path
+) -> tuple[dict[str, dict[str, Item]], list[str]]:
+    """Return the items that are there, and the labels of those that are late."""
+    items = items_of(part, artifacts, store)
+    there = {label: item for label, item in items.items() if part.is_there(_texts(label, item), root)}
+    return there, [label for label in items if label not in there]
 
 
 def inputs_of(node: Node, system: System, artifacts: Mapping[str, Artifact]) -> dict[str, str]:
@@ -118,6 +148,14 @@ def _column(part: Part, word: str, source: Any, artifacts: Mapping[str, Artifact
             place=part.place,
         )
     return dict(zip(_labels(found), map(_item, found), strict=True))
+
+
+def _texts(label: str, item: Mapping[str, Item]) -> dict[str, str]:
+    """Return an item as the words that stand for it in the name of a file."""
+    return {
+        word: str(each.value) if isinstance(each.value, (str, int)) and not isinstance(each.value, bool) else label
+        for word, each in item.items()
+    }
 
 
 def _item(value: Any) -> Item:

@@ -15,6 +15,10 @@ class Observer(Protocol):
         """Hear that a step has another state now."""
         ...
 
+    def expanded(self, step: str, items: int) -> None:
+        """Hear that a mapped step begins with its items, of which there are so many."""
+        ...
+
     def said(self, step: str, line: str) -> None:
         """Hear a line that a step has printed."""
         ...

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain.errors import BadSetting, UnknownName, UsageError
+from drivetrain.pipeline.selection import item_named, selected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,30 +25,35 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, dict[str, Any]]
 
 
-def make_plan(system: System, *, targets: Sequence[str] = (), settings: Mapping[str, Any] | None = None) -> Plan:
+def make_plan(
+    system: System,
+    *,
+    targets: Sequence[str] = (),
+    without: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> Plan:
     """Return the plan for `targets` and all that they need; without targets, for every part that a run executes.
 
-    `settings` are by full name: `{"lateness.learning_rate": 0.05}`.
+    What targets may look like, and what is left out with `without`, is told by `selected`. `settings` are by full
+    name: `{"lateness.learning_rate": 0.05}`.
 
     Raises:
         UnknownName: a target or a setting does not exist.
+        UsageError: what is asked for is left out.
         BadSetting: a setting has a value of another type than its default.
     """
-    for target in targets:
-        if target not in system.parts and target not in system.producers:
-            raise UnknownName(kind="part", name=target, known=list(system.parts))
-    asked = targets or [name for name, part in system.parts.items() if part.RUNS]
-    wanted = set(system.upstream(*(name if name in system.parts else system.producers[name].name for name in asked)))
-    steps = tuple(name for name, part in system.parts.items() if name in wanted and part.RUNS)
+    wanted = selected(system, targets, without)
     return Plan(
         system=system,
-        steps=steps,
+        steps=tuple(name for name, part in system.parts.items() if name in wanted and part.RUNS),
         settings=_settings(system, settings or {}),
     )
 
 
 def steps_matching(plan: Plan, names: Sequence[str]) -> list[str]:
     """Return the steps of a plan that names or patterns such as `raw_*` stand for; an output stands for its step.
+
+    Items of mapped steps, `rows[2013-02]` or `rows[2013-*]`, are returned as they are written.
 
     Raises:
         UnknownName: one stands for none.
@@ -56,8 +62,16 @@ def steps_matching(plan: Plan, names: Sequence[str]) -> list[str]:
     steps = set(plan.steps)
     outputs = {output: part.name for output, part in plan.system.producers.items() if part.name in steps}
     known = [*plan.steps, *(output for output in outputs if output not in steps)]
+    mapped = [name for name in plan.steps if plan.system.parts[name].conduct.each]
     for name in names:
+        owner, label = item_named(name)
+        owner = outputs.get(owner, owner)
+        if label and owner in mapped:
+            found[f"{owner}[{label}]"] = None
+            continue
         matches = [outputs.get(each, each) for each in known if fnmatchcase(each, name)]
+        if not matches and label:
+            raise UnknownName(kind="mapped step of this run", name=owner, known=mapped)
         if not matches:
             raise UnknownName(kind="step of this run", name=name, known=known)
         found |= dict.fromkeys(matches)

@@ -145,8 +145,14 @@ def _log() -> StepLog | None:
 
 @contextmanager
 def captured() -> Iterator[None]:
-    """Give each step what it prints, while the block runs; threads that a step starts print as ever."""
+    """Give each step what it prints, while the block runs; threads that a step starts print as ever.
+
+    Inside such a block, another one changes nothing: several runs may go on at once.
+    """
     out, err = sys.stdout, sys.stderr
+    if isinstance(out, _Routed):
+        yield
+        return
     sys.stdout, sys.stderr = _Routed(out), _Routed(err)
     try:
         yield

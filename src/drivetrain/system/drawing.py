@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from drivetrain.system.part import Part
     from drivetrain.system.system import System
 
 NODE_WIDTH, NODE_HEIGHT, GAP_X, GAP_Y, MARGIN = 188, 52, 28, 40, 6
@@ -58,8 +59,9 @@ def svg(system: System, states: Mapping[str, Mark] | None = None) -> str:
             if name in layout.bends:
                 y += NODE_HEIGHT
                 path += f"V{y}"
+        kind = " is-condition" if _is_condition(system, route[0], route[-1]) else ""
         ends = f'data-from="{escape(route[0])}" data-to="{escape(route[-1])}"'
-        drawn.append(f'<path class="edge" {ends} d="{path}"/>')
+        drawn.append(f'<path class="edge{kind}" {ends} d="{path}"/>')
         drawn.append(f'<path class="edge-tip" d="M{x - 3.5:.1f} {y - 6}L{x:.1f} {y - 0.5}L{x + 3.5:.1f} {y - 6}"/>')
     for name, part in system.parts.items():
         mark = marks.get(name, Mark())
@@ -67,10 +69,14 @@ def svg(system: System, states: Mapping[str, Mark] | None = None) -> str:
         # Without a line below it, the name stands in the middle.
         line = top + (19 if mark.caption else NODE_HEIGHT // 2)
         link = f' href="{escape(mark.link)}"' if mark.link else ""
+        kind = " is-conditional" if part.conduct.condition else ""
+        size = f'width="{wide}" height="{NODE_HEIGHT}" rx="9"'
+        # A mapped part is a stack.
+        behind = f'<rect class="node-behind" x="{left + 4:.1f}" y="{top + 4}" {size}/>' if part.conduct.each else ""
         drawn.append(
-            f'<a{link} class="node is-{escape(mark.state or "none")}" data-part="{escape(name)}">'
-            f"<title>{escape(f'{name}, {part.ROLE}: {mark.state}')}</title>"
-            f'<rect x="{left:.1f}" y="{top}" width="{wide}" height="{NODE_HEIGHT}" rx="9"/>'
+            f'<a{link} class="node is-{escape(mark.state or "none")}{kind}" data-part="{escape(name)}">'
+            f"<title>{escape(f'{name}, {_told(part)}: {mark.state}')}</title>"
+            f'{behind}<rect x="{left:.1f}" y="{top}" {size}/>'
             f'<circle cx="{left + 17:.1f}" cy="{line}" r="4"/>'
             f'<text class="node-name" x="{left + 29:.1f}" y="{line + 4}">{escape(_short(name, 18))}</text>'
             f'<text class="node-role" x="{left + wide - 12:.1f}" y="{line + 4}">{escape(part.ROLE)}</text>'
@@ -83,6 +89,19 @@ def svg(system: System, states: Mapping[str, Mark] | None = None) -> str:
 def _room(name: str, role: str) -> int:
     """Return how wide a node must be for its name and role, in the widest of the usual typefaces."""
     return 29 + round(8.7 * len(_short(name, 18))) + 12 + round(6.7 * len(role)) + 12
+
+
+def _told(part: Part) -> str:
+    """Return a part's role, with what it is mapped over and what must be true for it."""
+    each = "".join(f", for each {word}" for word in part.conduct.each)
+    return f"{part.ROLE}{each}" + (f", when {part.conduct.condition}" if part.conduct.condition else "")
+
+
+def _is_condition(system: System, start: str, end: str) -> bool:
+    """Return whether an arrow stands for a condition alone."""
+    needed = {system.producers[need].name for need in system.needs[end].values()}
+    waited = {system.producers[each].name for each in system.parts[end].waits()}
+    return start in waited and start not in needed
 
 
 def html(system: System) -> str:
@@ -98,7 +117,8 @@ def html(system: System) -> str:
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#6b6d75}.node-name{font-weight:600;fill:#17181a}"
     ".node-role{text-anchor:end}.node rect{fill:#fff;stroke:#d3d2ce}.node circle{fill:#2f55d4}"
-    ".edge,.edge-tip{fill:none;stroke:#9a9ba0;stroke-width:1.5}"
+    ".edge,.edge-tip{fill:none;stroke:#9a9ba0;stroke-width:1.5}.edge.is-condition{stroke-dasharray:4 4}"
+    ".node.is-conditional rect{stroke-dasharray:5 4}"
     "svg{color-scheme:light dark}@media(prefers-color-scheme:dark){text{fill:#8b909a}.node-name{fill:#eceef0}"
     ".node rect{fill:#15171a;stroke:#3a3e45}.node circle{fill:#86a2ff}}"
 )
@@ -126,7 +146,7 @@ def text(system: System) -> str:
     ╰───────╯
     """
     layout = _laid_out(system)
-    roles = {name: part.ROLE for name, part in system.parts.items()}
+    roles = {name: _told(part) for name, part in system.parts.items()}
     if not roles:
         return ""
     wide = {name: max(len(name), len(roles[name]) + 1) + 4 for name in roles}

@@ -10,11 +10,12 @@ from drivetrain.errors import BadSetting, DeclarationError, MissingAnnotation, P
 from drivetrain.system.caller import caller
 from drivetrain.system.conduct import Options, conduct_of
 from drivetrain.system.declaration import declares
-from drivetrain.system.outside import files_of, names_in
+from drivetrain.system.outside import files_matching, files_of, filled, names_in, words_in
 from drivetrain.system.part import Job, Output, Part
+from drivetrain.system.periods import Periods
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 _TAKES_VARIABLE = 0x04 | 0x08  # the code flags of *args and **kwargs
@@ -114,8 +115,27 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
     def environment_read(self) -> tuple[str, ...]:
         return self.env
 
-    def files_read(self, root: Path) -> dict[str, Path]:
-        return files_of(self.files, root, part=self.name, place=self.place)
+    def files_read(self, root: Path, items: Sequence[Mapping[str, str]] = ()) -> dict[str, Path]:
+        by_item = self.files_of_items()
+        patterns = [pattern for pattern in self.files if pattern not in by_item]
+        found = {}
+        for item in items:
+            for pattern in by_item:
+                name = filled(pattern, item)
+                if self.is_there(item, root):
+                    patterns.append(name)
+                else:
+                    found[name] = root / name
+        return found | files_of(list(dict.fromkeys(patterns)), root, part=self.name, place=self.place)
+
+    def files_of_items(self) -> tuple[str, ...]:
+        return tuple(pattern for pattern in self.files if self.conduct.each.keys() & set(words_in(pattern)))
+
+    def is_there(self, item: Mapping[str, str], root: Path) -> bool:
+        """Return whether an item's files are there; only periods without an end may be late."""
+        if not any(isinstance(source, Periods) and source.is_open for source in self.conduct.each.values()):
+            return True
+        return all(files_matching(filled(pattern, item), root) for pattern in self.files_of_items())
 
     def function_of(self) -> Any:
         return self.function
@@ -138,6 +158,14 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
         for word in self.conduct.each:
             if word not in inputs:
                 raise UnknownName(kind=f"parameter of {self.name!r}", name=word, known=inputs, place=self.place)
+        for word in (word for pattern in self.files for word in words_in(pattern)):
+            if self.conduct.each and word not in self.conduct.each:
+                raise UnknownName(
+                    kind=f"mapped parameter of {self.name!r}",
+                    name=word,
+                    known=list(self.conduct.each),
+                    place=self.place,
+                )
         when = self.conduct.condition
         if when and parts[when].outputs()[when] not in (bool, None, Any):
             raise DeclarationError(
@@ -222,7 +250,8 @@ def step(
     - `env=["API_URL"]`, `files=["config.yaml", "sql/*.sql"]`: environment variables and files that it reads, from the
       project's folder; when one changes, it runs again.
     - `each={"month": "months"}`: once for each item of `months`, at once where the machine allows it. A step that takes
-      the whole of it gets a list, a dict, or one table. Instead of a name there may be a list.
+      the whole of it gets a list, a dict, or one table. Instead of a name there may be a list, or
+      `dt.monthly("2013-01")` and its like; `files=["data/{month}.csv"]` then are each item's own.
     - `when="is_worth_it"`: only when that step's bool is true; otherwise it, and what needs it, is skipped. A parameter
       that may be None is then None.
     - `retry=3`, or `dt.Retry(3, wait_s=2)`: tried again when its failure may be over in a moment.

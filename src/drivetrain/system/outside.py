@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from glob import glob
 from hashlib import pbkdf2_hmac
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING
 from drivetrain.errors import DeclarationError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from drivetrain.errors import Place
 
 # A digest that is slow to make is slow to guess from: a value may be a short secret. About four milliseconds.
 _ROUNDS = 10_000
+_WORD = re.compile(r"\{([^\W\d]\w*)\}")
 
 
 def names_in(given: str | Iterable[str], option: str, *, place: Place) -> tuple[str, ...]:
@@ -44,8 +46,7 @@ def files_of(patterns: Sequence[str], root: Path, *, part: str, place: Place) ->
     found: dict[str, Path] = {}
     for pattern in patterns:
         full = root / pattern
-        matches = [full] if full.is_file() else [Path(match) for match in sorted(glob(str(full), recursive=True))]
-        matches = [match for match in matches if match.is_file()]
+        matches = files_matching(pattern, root)
         if not matches:
             folder = full.parent
             while not folder.is_dir():
@@ -59,6 +60,31 @@ def files_of(patterns: Sequence[str], root: Path, *, part: str, place: Place) ->
         for match in matches:
             found[os.path.relpath(match, root)] = match
     return found
+
+
+def files_matching(pattern: str, root: Path) -> list[Path]:
+    """Return the files that a path or pattern names."""
+    full = root / pattern
+    matches = [full] if full.is_file() else [Path(match) for match in sorted(glob(str(full), recursive=True))]
+    return [match for match in matches if match.is_file()]
+
+
+def filled(pattern: str, item: Mapping[str, str]) -> str:
+    """Return a path in which each word in braces that an item has is replaced.
+
+    >>> filled("data/{month}/{kind}.csv", {"month": "2013-02"})
+    'data/2013-02/{kind}.csv'
+    """
+    return _WORD.sub(lambda found: item.get(found[1], found[0]), pattern)
+
+
+def words_in(pattern: str) -> list[str]:
+    """Return the words in braces.
+
+    >>> words_in("data/{month}.csv")
+    ['month']
+    """
+    return _WORD.findall(pattern)
 
 
 def environment_digest(name: str) -> str:

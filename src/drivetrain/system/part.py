@@ -11,7 +11,7 @@ from drivetrain.system.conduct import Conduct
 from drivetrain.system.declaration import Declared
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
     from pathlib import Path
 
@@ -113,9 +113,20 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False, metaclass=Declar
         """Return the names of the environment variables that decide the part's outcome."""
         return ()
 
-    def files_read(self, root: Path) -> dict[str, Path]:
-        """Return the files that decide the part's outcome, each by its name in the project's folder `root`."""
+    def files_read(self, root: Path, items: Sequence[Mapping[str, str]] = ()) -> dict[str, Path]:
+        """Return the files that decide the part's outcome, each by its name in the project's folder `root`.
+
+        Of a mapped part these are also the files that are filled in for `items`, each the texts of its parameters.
+        """
         return {}
+
+    def files_of_items(self) -> tuple[str, ...]:
+        """Return the paths and patterns that are filled in for each item."""
+        return ()
+
+    def is_there(self, item: Mapping[str, str], root: Path) -> bool:
+        """Return whether the part can be carried out for an item yet."""
+        return True
 
     def lasts(self) -> timedelta | None:
         """Return how long an outcome can be used again; None is forever."""

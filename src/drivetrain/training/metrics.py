@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from drivetrain.training.signature import Task
 
+# The figures of which less is better.
+LESS_IS_BETTER = frozenset({"log_loss", "brier", "calibration_error", "mae", "rmse", "mape"})
 # A probability of 0 for what did happen would make the logarithm infinite; scikit-learn bounds it in the same way.
 _SMALLEST = 2.0**-52
 

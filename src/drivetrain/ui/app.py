@@ -8,20 +8,35 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from drivetrain.errors import DrivetrainError, NotFound, StoreError
+from drivetrain.errors import DrivetrainError, NotFound, StoreError, UsageError
 from drivetrain.system.drawing import svg
-from drivetrain.ui import attachments, charts, compare, live, lookup, overview, parts, runs, timeline, versions, words
+from drivetrain.ui import (
+    approvals,
+    attachments,
+    charts,
+    compare,
+    live,
+    logs,
+    lookup,
+    overview,
+    parts,
+    runs,
+    timeline,
+    versions,
+    words,
+)
 from drivetrain.ui.console import Console, leading
 from drivetrain.ui.guard import COOKIE, Guard, cookie_for, safe_next
 from drivetrain.ui.source import coloured
@@ -39,8 +54,8 @@ if TYPE_CHECKING:
     from drivetrain.ui.console import Asked
 
 _HERE = Path(__file__).parent
-# A token is short; more in the body is not worth reading.
-_LONGEST_FORM = 4096
+# A token is short, and so is a reason; more in the body is not worth reading.
+_LONGEST_FORM = 16_384
 
 
 class Page(NamedTuple):
@@ -62,6 +77,7 @@ PAGES = (
     Page("/versions/{id}", "version.html", versions.version),
     Page("/live", "live.html", live.live),
     Page("/live/{service}", "live.html", live.live),
+    Page("/approvals", "approvals.html", approvals.approvals),
     Page("/events", "events.html", timeline.timeline),
     Page("/store", "store.html", store_page),
     Page("/predictions", "lookup.html", lookup.lookup),
@@ -77,7 +93,7 @@ NAVIGATION = (
     ("Look-up", "/predictions", "search"),
 )
 # The page that a part of the path belongs to in the navigation, where the two differ.
-_BELONGS = {"compare": "/runs", "parts": "/system", "versions": "/models", "events": "/"}
+_BELONGS = {"compare": "/runs", "parts": "/system", "versions": "/models", "events": "/", "approvals": "/runs"}
 
 
 class Asset(NamedTuple):
@@ -108,6 +124,9 @@ def console(store: Store, system: System, project: Project) -> Starlette:
         ),
         Route("/static/{name}", _static(assets)),
         Route("/attachments/{run}", partial(attachments.answer, looked_at)),
+        Route("/logs/{run}", partial(logs.answer, looked_at)),
+        Route("/approvals/{id}", _answering(looked_at), methods=["POST"]),
+        Route("/api/approvals/{id}", _answering(looked_at), methods=["POST"]),
         Route("/login", _door(templates, token), methods=["GET", "POST"]),
     ]
 
@@ -164,12 +183,7 @@ def _door(templates: Environment, token: str) -> Callable[[Request], Any]:
             return RedirectResponse(following, 303)
         is_wrong = False
         if request.method == "POST":
-            body = b""
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > _LONGEST_FORM:
-                    raise HTTPException(413)
-            given = parse_qs(body.decode(errors="replace")).get("token", [""])[0]
+            given = parse_qs(await _body(request)).get("token", [""])[0]
             if hmac.compare_digest(given.strip().encode(), token.encode()):
                 response = RedirectResponse(following, 303)
                 is_https = request.url.scheme == "https"
@@ -184,6 +198,35 @@ def _door(templates: Environment, token: str) -> Callable[[Request], Any]:
     return answer
 
 
+def _answering(looked_at: Console) -> Callable[[Request], Any]:
+    async def answer(request: Request) -> Response:
+        body, is_form = await _body(request), not request.url.path.startswith("/api/")
+        try:
+            given = {name: each[0] for name, each in parse_qs(body).items()} if is_form else msgspec.json.decode(body)
+        except msgspec.DecodeError as error:
+            raise UsageError(
+                f"the body is no JSON: {error}", remedy='send {"answer": …, "by": …, "reason": …}'
+            ) from error
+        if not isinstance(given, dict):
+            raise UsageError("the body is no object", remedy='send {"answer": …, "by": …, "reason": …}')
+        told = await run_in_threadpool(approvals.answered, looked_at, request.path_params["id"], given)
+        if is_form:
+            return RedirectResponse(f"/runs/{quote(told.run, safe='')}", 303)
+        return Response(msgspec.json.encode(told), media_type="application/json")
+
+    return answer
+
+
+async def _body(request: Request) -> str:
+    """Return the body of a request, which is short."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LONGEST_FORM:
+            raise HTTPException(413)
+    return body.decode(errors="replace")
+
+
 def _refusal(request: Request, error: Exception, templates: Environment) -> Response:
     status, title, message, remedy = 500, "Something broke here", "The console could not draw this page.", ""
     match error:
@@ -192,7 +235,7 @@ def _refusal(request: Request, error: Exception, templates: Environment) -> Resp
         case StoreError():
             status, title, message, remedy = 503, "The store does not answer", error.message, error.remedy
         case DrivetrainError():
-            status, title, message, remedy = 400, "That cannot be shown", error.message, error.remedy
+            status, title, message, remedy = 400, "That cannot be done", error.message, error.remedy
         case HTTPException(status_code=404):
             status, title, message, remedy = 404, "Not found", f"There is no page at {request.url.path}.", ""
         case HTTPException():

@@ -22,7 +22,8 @@ HEADERS = {
     ),
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    # Without a referrer at all, a browser would not name the origin of its own forms either.
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
@@ -66,7 +67,10 @@ class Guard:
         asked = headers.get("host", "")
         if not self.token and _name_of(asked) not in self.hosts:
             return PlainTextResponse("This console does not answer to that name.", 421)
-        if scope["method"] not in ("GET", "HEAD") and urlsplit(headers.get("origin", "")).netloc != asked:
+        # A browser names the origin of whatever it sends, and no page can make it send another site's bearer token.
+        is_program = bool(self.token) and "origin" not in headers and self.has_bearer(headers)
+        is_ours = urlsplit(headers.get("origin", "")).netloc == asked
+        if scope["method"] not in ("GET", "HEAD") and not (is_ours or is_program):
             return PlainTextResponse("Another site may not send anything here.", 403)
         if not self.token or path.startswith(_OPEN) or self.has_token(headers):
             return None
@@ -76,14 +80,18 @@ class Guard:
 
     def has_token(self, headers: Headers) -> bool:
         """Return whether the request carries the token, or the cookie that stands for it."""
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and hmac.compare_digest(given.encode(), self.token.encode()):
+        if self.has_bearer(headers):
             return True
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
             return False
         return cookie is not None and hmac.compare_digest(cookie.value.encode(), cookie_for(self.token).encode())
+
+    def has_bearer(self, headers: Headers) -> bool:
+        """Return whether the request carries the token itself, as programs do."""
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        return kind.lower() == "bearer" and hmac.compare_digest(given.encode(), self.token.encode())
 
 
 def cookie_for(token: str) -> str:

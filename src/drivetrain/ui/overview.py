@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from drivetrain.monitoring.window import Alert, Signal, Window
+from drivetrain.pipeline.approval import Request, open_requests
 from drivetrain.pipeline.run import StepRun
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import Decision, Version
@@ -56,6 +57,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     traffic: list[float]
     stages: list[Stage]
     alerts: list[Alert]
+    asks: list[Request]
     canary: Rollout | None
     timeline: Timeline
 
@@ -84,6 +86,7 @@ def overview(console: Console, asked: Asked) -> Overview:
         traffic=[each.requests / (each.seconds or 1) for each in signals],
         stages=_stages(console, model=model, champion=champion, signal=signal, alerts=alerts),
         alerts=alerts,
+        asks=open_requests(ledger),
         canary=canaries[0] if canaries else None,
         timeline=timeline(console, asked),
     )

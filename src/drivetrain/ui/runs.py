@@ -10,14 +10,16 @@ import msgspec
 from drivetrain.errors import BadFilter, NotFound
 from drivetrain.experiments.query import Name, figures_of, search
 from drivetrain.experiments.remark import Note, notes_of, tags_of
+from drivetrain.pipeline.approval import Request, open_requests
 from drivetrain.pipeline.figure import Figure
 from drivetrain.pipeline.points import points_of
-from drivetrain.pipeline.run import Run, RunState, StepRun
+from drivetrain.pipeline.run import Run, RunState, StepRun, StepState
 from drivetrain.registry.version import Version
 from drivetrain.store.record import now
 from drivetrain.ui.attachments import Shown, shown
 from drivetrain.ui.charts import TONES, Chart, Line
 from drivetrain.ui.console import PAGE_SIZE, leading
+from drivetrain.ui.logs import LogView, log_of
 from drivetrain.ui.words import utc
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 # A curve with more points is thinned out before it is sent to the page.
 MOST_POINTS = 400
 MOST_CHARTS = 24
+# Steps and items that a page looks at, items of one step that it lists, and failures that it tells in full.
+MOST_STEPS, MOST_ITEMS, MOST_FAILURES = 10_000, 200, 5
+_FIRST = {"failed": 0, "interrupted": 1, "running": 2, "finished": 3}
 # A list in another order than that of time has no pages.
 MOST_SORTED = 100
 NEWEST = "-started"
@@ -64,12 +69,18 @@ class RunList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """A step of a run and where it lies in the run's time, as shares of the whole."""
+    """A step of a run and where it lies in the run's time, as shares of the whole.
+
+    Of a mapped step, `items` are those that matter most, failed ones first, and `states` how many there are of each.
+    """
 
     step: StepRun
     starts: float
     share: float
     rows: int | None
+    log: LogView | None = None
+    items: list[Turn] = []
+    states: dict[str, int] = {}
 
 
 class RunPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +89,10 @@ class RunPage(msgspec.Struct, frozen=True, kw_only=True):
     run: Run
     seconds: float
     turns: list[Turn]
+    # Those that went wrong, items included.
+    failures: list[StepRun]
+    # What the run waits for.
+    asks: list[Request]
     metrics: dict[str, float]
     curves: list[Chart]
     attachments: list[Shown]
@@ -130,7 +145,8 @@ def run(console: Console, asked: Asked) -> RunPage:
     found = ledger.get(Run, asked["id"])
     if found is None:
         raise NotFound(kind="run", name=asked["id"], remedy="`drivetrain runs` lists them")
-    steps = ledger.find(StepRun, {"run": found.id}, order="started_at", limit=500)
+    every = ledger.find(StepRun, {"run": found.id}, order="started_at", limit=MOST_STEPS)
+    steps = [step for step in every if not step.parent]
     seconds = _seconds(found)
     figures = ledger.find(Figure, {"run": found.id, "kind": "metric"})
     lines = {
@@ -139,7 +155,9 @@ def run(console: Console, asked: Asked) -> RunPage:
     return RunPage(
         run=found,
         seconds=seconds,
-        turns=[_turn(step, found, seconds) for step in steps],
+        turns=_turns(console, every, found, seconds),
+        failures=[step for step in every if step.error and step.state in ("failed", "interrupted")][:MOST_FAILURES],
+        asks=[each for each in open_requests(ledger) if each.run == found.id] if found.state == "running" else [],
         metrics=_metrics(steps) | {each.name: each.value for each in figures if each.value is not None},
         curves=_charts({figure: points for figure, points in lines.items() if len(points) > 1}),
         attachments=shown(console, steps),
@@ -174,6 +192,47 @@ def _metrics(steps: Iterable[StepRun]) -> dict[str, float]:
         for artifact in step.outputs.values()
         for name, value in artifact.detail.get("metrics", {}).items()
     }
+
+
+def _turns(console: Console, steps: list[StepRun], run: Run, seconds: float) -> list[Turn]:
+    """Return the steps with their items; a mapped step that is on its way has no record of its own yet."""
+    items: dict[str, list[StepRun]] = {}
+    for step in steps:
+        if step.parent:
+            items.setdefault(step.parent, []).append(step)
+    wholes = {step.step: step for step in steps if not step.parent}
+    for name, members in items.items():
+        if name not in wholes:
+            has_failed = any(each.state == "failed" for each in members)
+            state: StepState = "failed" if has_failed else "running" if run.state == "running" else "interrupted"
+            wholes[name] = msgspec.structs.replace(
+                members[0],
+                step=name,
+                state=state,
+                reason="",
+                parent="",
+                seconds=0.0,
+                outputs={},
+                error="",
+                tries=1,
+                peak_mib=0.0,
+            )
+    turns = []
+    for name, step in sorted(wholes.items(), key=lambda each: each[1].started_at):
+        members = sorted(items.get(name, ()), key=lambda each: _FIRST.get(each.state, len(_FIRST)))
+        states = [each.state for each in members]
+        turns.append(
+            msgspec.structs.replace(
+                _turn(step, run, seconds),
+                log=log_of(console, step),
+                items=[
+                    msgspec.structs.replace(_turn(each, run, seconds), log=log_of(console, each, with_text=False))
+                    for each in members[:MOST_ITEMS]
+                ],
+                states={state: states.count(state) for state in dict.fromkeys(states)},
+            )
+        )
+    return turns
 
 
 def _turn(step: StepRun, run: Run, seconds: float) -> Turn:

@@ -258,9 +258,11 @@ async function renewPage() {
       plots.get(box)?.plot.destroy();
       plots.delete(box);
     }
+    const unfolded = [...region.querySelectorAll("details[open]")].map((each) => each.id);
     region.className = other.className;
     region.replaceChildren(...other.childNodes);
     for (const tick of region.querySelectorAll(".tick")) tick.checked = ticked.has(tick.value);
+    for (const each of region.querySelectorAll("details")) each.open = unfolded.includes(each.id);
   }
   drawAll();
   countTicks();
@@ -281,6 +283,7 @@ function countTicks() {
 function plain(region) {
   const copy = region.cloneNode(true);
   for (const each of copy.querySelectorAll("time[data-ago]")) each.textContent = "";
+  for (const each of copy.querySelectorAll("details")) each.removeAttribute("open");
   return copy.className + copy.innerHTML;
 }
 
