@@ -25,11 +25,14 @@ class Gathering:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._members: dict[str, dict[str, dict[str, Artifact]]] = {}
+        # The labels of the items that have not come.
+        self._missing: dict[str, set[str]] = {}
 
     def expand(self, node: Node, artifacts: Mapping[str, Artifact], *, force: Collection[str]) -> list[Node]:
         """Return a node for each item of a mapped one."""
         items = items_of(node.part, artifacts, self._store)
         self._members[node.name] = {label: {} for label in items}
+        self._missing[node.name] = set(items)
         children = [Node(node.part, label=label, item=item) for label, item in items.items()]
         for child in children:
             child.reason = "forced" if child.name in force or node.name in force else ""
@@ -42,9 +45,10 @@ class Gathering:
 
     def take(self, node: Node, outputs: dict[str, Artifact]) -> bool:
         """Take the outputs of an item, and return whether it was the last."""
-        members = self._members[node.part.name]
-        members[node.label] = outputs
-        return all(members.values())
+        name = node.part.name
+        self._members[name][node.label] = outputs
+        self._missing[name].discard(node.label)
+        return not self._missing[name]
 
     def forget(self, node: Node) -> None:
         """Let a mapped step come together anew."""
