@@ -66,7 +66,8 @@ class Heart:
     def _beat(self) -> None:
         while not self._stopped.wait(BEAT_S):
             try:
-                self._ledger.write(self.runner())
+                with self._ledger.transaction(is_durable=False):
+                    self._ledger.write(self.runner())
             except StoreError:
                 continue  # the disk may have room again at the next beat
 

@@ -164,8 +164,11 @@ class FileArtifacts:
 
     def _name(self, scratch: Path, digest: Digest) -> None:
         place = self.place(digest)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(scratch, place)
+        try:
+            os.rename(scratch, place)
+        except FileNotFoundError:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(scratch, place)
         self._sync(place.parent)
 
     def _sync(self, folder: Path) -> None:

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,8 +30,8 @@ _OPERATORS = {None: "IS", "=": "IS", "!=": "IS NOT"}
 class SQLiteLedger:
     """Keeps records in one file in WAL mode: any number of readers beside one writer, across processes.
 
-    Every commit reaches the disk before `write` returns. Tables and columns appear when they are first needed, so an
-    older file is read and grown by a newer version.
+    Every commit reaches the disk before `write` returns, unless the transaction around it says otherwise. Tables and
+    columns appear when they are first needed, so an older file is read and grown by a newer version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -125,8 +125,8 @@ class SQLiteLedger:
             self._db.execute(sql, values)
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        with self._lock:
+    def transaction(self, *, is_durable: bool = True) -> Iterator[None]:
+        with self._lock, nullcontext() if is_durable or self._depth else self._without_waiting():
             level = self._depth
             begin = f"SAVEPOINT level_{level}" if level else "BEGIN IMMEDIATE"
             commit = f"RELEASE level_{level}" if level else "COMMIT"
@@ -149,6 +149,14 @@ class SQLiteLedger:
                 self._depth -= 1
             if level == 0:
                 self._own_commits += 1
+
+    @contextmanager
+    def _without_waiting(self) -> Iterator[None]:
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self._db.execute("PRAGMA synchronous = FULL")
 
     def generation(self) -> int:
         with self._lock, self._translated():
