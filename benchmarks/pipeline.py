@@ -1,7 +1,8 @@
 """What a pipeline costs beside its own work: trivial steps, whole processes, cold and with everything cached.
 
 Two shapes: a chain of 50 steps, and 200 steps that one more joins. The floor writes one row a step into SQLite and
-keeps nothing else; joblib.Memory and Hamilton cache, without a plan or a record of what was run.
+keeps nothing else; joblib.Memory and Hamilton cache, without a plan or a record of what was run; Dagster records what
+ran and keeps no outcomes; Prefect does both, by a server that each run starts for itself.
 """
 
 import shutil
@@ -9,11 +10,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal, NamedTuple
 
-from benchmarks.measure import PEERS, SCRATCH, Sample, cell, environment, interleaved, ours, seconds, table, versions
+from benchmarks.measure import (
+    PEERS,
+    SCRATCH,
+    Sample,
+    Unavailable,
+    cell,
+    environment,
+    interleaved,
+    ours,
+    seconds,
+    table,
+    versions,
+)
 
-CHAIN, FAN = 50, 200
-SHAPES = {"chain": f"chain of {CHAIN}", "fan": f"fan-out {FAN} + join"}
+
+class Shape(NamedTuple):
+    """A form of a plan, and how many steps it has."""
+
+    form: Literal["chain", "fan"]
+    steps: int
+
+
+SHAPES = {Shape("chain", 50): "chain of 50", Shape("fan", 200): "fan-out 200 + join"}
+NOT_CACHED = Unavailable("it keeps no outcomes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +48,19 @@ class Contender:
     argv: tuple[str, ...]
     head: str = ""
     decorator: str = ""
+    caches: bool = True
 
-    def folder(self, shape: str) -> Path:
+    def folder(self, shape: Shape) -> Path:
         """Return where its project of a shape lies."""
-        return SCRATCH / "pipeline" / self.distribution / "".join(filter(str.isalnum, self.name)) / shape
+        return SCRATCH / "pipeline" / self.distribution / "".join(filter(str.isalnum, self.name)) / shape.form
 
-    def run(self, shape: str) -> float:
+    def run(self, shape: Shape) -> float:
         """Run its project as it lies there, and return the seconds."""
         return seconds(
             [str(self.binaries / self.argv[0]), *self.argv[1:], *self.arguments(shape)], cwd=self.folder(shape)
         )
 
-    def run_cold(self, shape: str) -> float:
+    def run_cold(self, shape: Shape) -> float:
         """Write its project anew, with nothing remembered, and run it."""
         folder = self.folder(shape)
         shutil.rmtree(folder, ignore_errors=True)
@@ -48,18 +71,18 @@ class Contender:
                 shutil.copy(PEERS / script, folder)
         return self.run(shape)
 
-    def arguments(self, shape: str) -> list[str]:
+    def arguments(self, shape: Shape) -> list[str]:
         """Return the last step's name for the scripts that must be told what is wanted."""
-        return [] if self.argv[0] == "drivetrain" else [shape]
+        return [] if self.argv[0] == "drivetrain" else [shape.form]
 
 
-def source(shape: str, decorator: str) -> str:
+def source(shape: Shape, decorator: str) -> str:
     """Return the steps of a shape as a Python file."""
-    if shape == "chain":
+    if shape.form == "chain":
         steps = ["def a0() -> int:\n    return 1\n"]
-        steps += [f"def a{i}(a{i - 1}: int) -> int:\n    return a{i - 1} + 1\n" for i in range(1, CHAIN)]
+        steps += [f"def a{i}(a{i - 1}: int) -> int:\n    return a{i - 1} + 1\n" for i in range(1, shape.steps)]
     else:
-        names = [f"s{i}" for i in range(FAN)]
+        names = [f"s{i}" for i in range(shape.steps)]
         steps = [f"def {name}() -> int:\n    return {i}\n" for i, name in enumerate(names)]
         inputs = ", ".join(f"{name}: int" for name in names)
         steps += [f"def joined({inputs}) -> int:\n    return {' + '.join(names)}\n"]
@@ -69,6 +92,7 @@ def source(shape: str, decorator: str) -> str:
 def contenders() -> list[Contender]:
     """Return ours and its peers, each in its own environment."""
     joblib, hamilton = environment("joblib", ["joblib"]), environment("hamilton", ["sf-hamilton"])
+    dagster, prefect = environment("dagster", ["dagster"]), environment("prefect", ["prefect"])
     return [
         Contender(
             name="**drivetrain**",
@@ -95,6 +119,23 @@ def contenders() -> list[Contender]:
             distribution="sf-hamilton",
             argv=("python", "hamilton_cache.py"),
         ),
+        Contender(
+            name="Dagster, in one process",
+            binaries=dagster,
+            distribution="dagster",
+            argv=("python", "dagster_job.py"),
+            head="from dagster import op\n\n\n",
+            decorator="@op\n",
+            caches=False,
+        ),
+        Contender(
+            name="Prefect, results kept",
+            binaries=prefect,
+            distribution="prefect",
+            argv=("python", "prefect_flow.py"),
+            head="from prefect import task\nfrom prefect.cache_policies import INPUTS, TASK_SOURCE\n\n\n",
+            decorator="@task(cache_policy=INPUTS + TASK_SOURCE, persist_result=True)\n",
+        ),
     ]
 
 
@@ -105,15 +146,23 @@ def measure(rounds: int = 7) -> str:
     cached: dict[str, Callable[[], float]] = {}
     for each in every:
         for shape in SHAPES:
-            cold[each.name + shape] = partial(each.run_cold, shape)
-            cached[each.name + shape] = partial(each.run, shape)
+            cold[each.name + shape.form] = partial(each.run_cold, shape)
+            if each.caches:
+                cached[each.name + shape.form] = partial(each.run, shape)
 
     # A cold round leaves a full cache behind, which the cached rounds then find.
     found = {"cold": interleaved(cold, rounds), "cached": interleaved(cached, rounds)}
     us, floor = every[0].name, every[1].name
     base = us if isinstance(found["cold"][us + "chain"], Sample) else floor
     rows = [
-        [each.name, *(cell(kind[each.name + shape], kind[base + shape]) for shape in SHAPES for kind in found.values())]
+        [
+            each.name,
+            *(
+                cell(kind.get(each.name + shape.form, NOT_CACHED), kind[base + shape.form])
+                for shape in SHAPES
+                for kind in found.values()
+            ),
+        ]
         for each in every
     ]
     head = ["whole process, s", *(f"{text}, {kind}" for text in SHAPES.values() for kind in found)]

@@ -9,13 +9,14 @@ import argparse
 import re
 from pathlib import Path
 
-from benchmarks import keys, pipeline, serving, startup, tracking
+from benchmarks import growth, keys, pipeline, serving, startup, tracking
 from benchmarks.measure import ROOT, machine
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 BENCHMARKS = {
     "startup": startup.measure,
     "pipeline": pipeline.measure,
+    "growth": growth.measure,
     "keys": keys.measure,
     "serving": serving.measure,
     "tracking": tracking.measure,

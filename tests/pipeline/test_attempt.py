@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,7 +135,7 @@ def test_a_step_by_itself_that_is_ended_fails_alone(project: Project, body: str,
     states = {step.step: step.state for step in store.ledger.find(StepRun)}
     assert states == {"wild": "failed", "tame": "finished"}
     assert [run.state for run in store.ledger.find(Run)] == ["failed"]
-    assert _processes_in(project.root) == []
+    assert project.processes() == []
 
 
 @pytest.mark.parametrize(
@@ -182,7 +181,7 @@ def test_ctrl_c_ends_a_step_by_itself_too(project: Project) -> None:
     store = project.store()
     assert [run.state for run in store.ledger.find(Run)] == ["interrupted"]
     assert [step.state for step in store.ledger.find(StepRun)] == ["interrupted"]
-    assert _processes_in(project.root) == []
+    assert project.processes() == []
 
 
 def test_a_damaged_artifact_is_made_again(lab: Lab) -> None:
@@ -208,17 +207,3 @@ def _until(holds: Callable[[], bool], seconds: float = 20) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(0.05)
-
-
-def _processes_in(folder: Path) -> list[str]:
-    """Return the commands of processes that work in a folder."""
-    time.sleep(0.2)
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                if (entry / "cwd").resolve() == folder.resolve() and os.readlink(entry / "exe"):
-                    found.append((entry / "cmdline").read_text())
-            except OSError:
-                continue
-    return found

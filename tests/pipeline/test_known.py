@@ -278,3 +278,12 @@ def test_what_cannot_be_keyed_is_told_with_its_place(what: str, project: Project
     told = project.command("run").stderr
     assert words in told
     assert "note: system.py:" in told
+
+
+def test_a_key_that_many_runs_have_met_is_found_as_fast_as_any(project: Project) -> None:
+    project.write(CHAIN)
+    for _ in range(2):
+        project.command("run")
+    sql = "EXPLAIN QUERY PLAN SELECT * FROM step_run WHERE key IS 'a' AND state IS 'finished' ORDER BY started_at DESC"
+    plan = " ".join(str(row) for row in project.store().ledger.select(sql))
+    assert "(key=? AND state=?)" in plan, "runs that took it as known have rows of the same key"

@@ -6,44 +6,23 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
+from tests.pipeline.plain import Plain
 
 import drivetrain as dt
 from drivetrain.errors import BadSetting, DeclarationError, UnknownName
-from drivetrain.pipeline.engine import Execution
 from drivetrain.pipeline.plan import make_plan, steps_matching
 from drivetrain.pipeline.why import why
-from drivetrain.store.store import Store
 from drivetrain.system import periods
-from drivetrain.system.part import Part
 
 LOG = "tests.partitions"
 
 
-class Lab:
-    """Runs systems on one store, and gives their values and states."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.root = folder, folder / "project"
-        self.store = Store.open(folder / "store")
-        self.last: Execution | None = None
-
-    def run(self, *parts: Part, **options: Any) -> dict[str, str]:
-        self.last = Execution(make_plan(dt.System("lab", *parts)), store=self.store, root=self.root, **options)
-        self.last.execute()
-        return {name: step.state for name, step in self.last.steps.items()}
-
-    def value(self, name: str) -> Any:
-        assert self.last is not None
-        return self.store.value(self.last.artifacts[name])
-
-
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(tmp_path)
+def lab(tmp_path: Path) -> Iterator[Plain]:
+    made = Plain(tmp_path, root=tmp_path / "project")
     yield made
     made.store.close()
 
@@ -56,7 +35,7 @@ def calls(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 @pytest.fixture
-def folder(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(lab: Plain, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project's folder, with three months of data."""
     root = lab.root
     monkeypatch.setenv("PARTITIONS", str(root))
@@ -98,7 +77,7 @@ def arriving(month: str) -> pl.DataFrame:
 
 
 def test_a_changed_partition_runs_alone_with_what_depends_on_it(
-    lab: Lab, folder: Path, calls: pytest.LogCaptureFixture
+    lab: Plain, folder: Path, calls: pytest.LogCaptureFixture
 ) -> None:
     lab.run(flights, heights, total)
     assert lab.value("total") == 6
@@ -113,7 +92,7 @@ def test_a_changed_partition_runs_alone_with_what_depends_on_it(
 
 
 def test_a_missing_partition_of_a_closed_series_is_refused_before_anything_runs(
-    lab: Lab, folder: Path, calls: pytest.LogCaptureFixture
+    lab: Plain, folder: Path, calls: pytest.LogCaptureFixture
 ) -> None:
     (folder / "data" / "2013-02.csv").unlink()
     with pytest.raises(DeclarationError, match=r"'flights' declares that it reads 'data/2013-02.csv'"):
@@ -122,7 +101,7 @@ def test_a_missing_partition_of_a_closed_series_is_refused_before_anything_runs(
 
 
 def test_a_late_partition_is_left_out_and_said_and_comes_in_later(
-    lab: Lab, folder: Path, calls: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    lab: Plain, folder: Path, calls: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(periods, "now", lambda: datetime(2013, 5, 20, tzinfo=UTC))
     states = lab.run(arriving)
@@ -139,7 +118,7 @@ def test_a_late_partition_is_left_out_and_said_and_comes_in_later(
 
 
 def test_what_comes_while_items_run_is_not_taken_for_part_of_the_whole(
-    lab: Lab, folder: Path, monkeypatch: pytest.MonkeyPatch
+    lab: Plain, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moment = [datetime(2013, 4, 20, tzinfo=UTC)]
     monkeypatch.setattr(periods, "now", lambda: moment[0])
@@ -167,7 +146,7 @@ def test_what_comes_while_items_run_is_not_taken_for_part_of_the_whole(
     ],
 )
 def test_items_of_what_is_known_as_a_whole_are_run_again(
-    lab: Lab, folder: Path, calls: pytest.LogCaptureFixture, force: str, ran: list[str]
+    lab: Plain, folder: Path, calls: pytest.LogCaptureFixture, force: str, ran: list[str]
 ) -> None:
     lab.run(flights, heights)
     calls.clear()
@@ -177,12 +156,12 @@ def test_items_of_what_is_known_as_a_whole_are_run_again(
     assert states["heights"] == "cached", "the same bytes came out"
 
 
-def test_an_item_that_is_not_there_cannot_be_forced(lab: Lab, folder: Path) -> None:
+def test_an_item_that_is_not_there_cannot_be_forced(lab: Plain, folder: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean 2013-03"):
         lab.run(flights, force=frozenset({"flights[2013-33]"}))
 
 
-def test_why_tells_of_items(lab: Lab, folder: Path) -> None:
+def test_why_tells_of_items(lab: Plain, folder: Path) -> None:
     def asked(name: str) -> tuple[str, list[str], dict[str, list[str]]]:
         found = why(name, make_plan(dt.System("lab", flights, heights)), store=lab.store, root=folder)
         return found.verdict, found.reasons, found.items

@@ -200,3 +200,17 @@ def test_a_value_that_sqlite_does_not_know_is_not_blamed_on_the_file(tmp_path: P
     with pytest.raises(sqlite3.ProgrammingError):
         ledger.write(Point(writer="a", number=[], total=1))  # type: ignore[arg-type]  # the mistake
     ledger.write(Point(writer="a", number=1, total=1))
+
+
+def test_a_transaction_that_need_not_last_is_seen_at_once_and_the_next_waits_for_the_disk(tmp_path: Path) -> None:
+    ledger, other = SQLiteLedger(tmp_path / "ledger.db"), SQLiteLedger(tmp_path / "ledger.db")
+    ledger.write(Point(writer="a", number=0, total=0))
+    with ledger.transaction(is_durable=False):
+        ledger.write(Point(writer="a", number=1, total=1))
+        assert ledger.select("PRAGMA synchronous") == [(1,)]
+    assert len(other.find(Point)) == 2
+    with pytest.raises(ZeroDivisionError), ledger.transaction(is_durable=False):
+        _ = 1 // 0
+    with ledger.transaction(), ledger.transaction(is_durable=False):
+        assert ledger.select("PRAGMA synchronous") == [(2,)], "it is a part of one that lasts"
+    assert ledger.select("PRAGMA synchronous") == [(2,)]

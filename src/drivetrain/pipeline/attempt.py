@@ -10,7 +10,9 @@ import msgspec
 
 from drivetrain.pipeline.failure import account
 from drivetrain.pipeline.steplog import StepLog
+from drivetrain.pipeline.surroundings import Surroundings
 from drivetrain.pipeline.task import Order, Outcome, Task, carry_out
+from drivetrain.store.digest import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from drivetrain.system.system import System
 
 
+# File systems take names of up to 255 bytes.
+NAME_BYTES = 200
+
+
 class Attempts:
     """Carries out the orders of one run; each call may come from a thread of its own."""
 
@@ -33,6 +39,7 @@ class Attempts:
     ) -> None:
         self._system, self._store, self.root, self._held, self._handover = system, store, root, held, handover
         self._logs = logs_of(store.root, run)
+        self._surroundings = Surroundings()
         self._lock = Lock()
         self._workers: Workers | None = None
 
@@ -59,7 +66,9 @@ class Attempts:
                 outcome = (
                     self._isolated().perform(order, part, gpus=gpus, printed=printed)
                     if part.conduct.is_isolated
-                    else carry_out(order, self.task(order, printed), handover=self._handover)
+                    else carry_out(
+                        order, self.task(order, printed), handover=self._handover, surroundings=self._surroundings
+                    )
                 )
                 step = msgspec.structs.replace(
                     step,
@@ -93,6 +102,7 @@ class Attempts:
         if self._workers is not None:
             self._workers.close()
         self._handover.clear()
+        self._surroundings.close()
 
     def _isolated(self) -> Workers:
         """Return the processes of this run, of which there are none before the first step that needs one."""
@@ -117,7 +127,12 @@ def file_name(step: str) -> str:
     >>> file_name("rows[2013/01]")
     'rows[2013%2F01].log'
     """
-    return step.replace("%", "%25").replace("/", "%2F") + ".log"
+    name = step.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
+    data = name.encode(errors="backslashreplace")
+    if len(data) > NAME_BYTES:
+        # The digest tells it from others that begin alike.
+        data = data[: NAME_BYTES - 17] + b"-" + digest_of(data)[7:23].encode()
+    return data.decode(errors="ignore") + ".log"
 
 
 def log_path(store: Path, step: StepRun) -> Path:

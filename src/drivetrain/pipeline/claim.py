@@ -30,10 +30,10 @@ def claim(
     """Make a step ours by writing its row; or say that a living runner is at it, or return what has been finished.
 
     With `anew` the step is done again although it has finished before. A run that meets its own key a second time waits
-    for the first, as if it were another's.
+    for the first, as if it were another's. After a power cut nobody is at a step, so the disk is not waited for.
     """
     ledger = store.ledger
-    with ledger.transaction():
+    with ledger.transaction(is_durable=False):
         if not anew:
             known = known_outcome(part, step.key, store=store)
             if known.step is not None and not known.fault:

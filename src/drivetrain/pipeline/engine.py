@@ -84,14 +84,6 @@ class Execution:
             for need in self.system.needs[name].values():
                 self._takers_left[need] = self._takers_left.get(need, 0) + 1
         self._schedule = Schedule(plan, self.budget)
-        self._attempts = Attempts(
-            system=self.system,
-            store=store,
-            root=root,
-            run=self.run.id,
-            held=self._held,
-            handover=Handover(store.root / "handover" / self.run.id),
-        )
         self._done: SimpleQueue[tuple[Node, StepRun, Outcome]] = SimpleQueue()
         self._gathering = Gathering(store, root, force)
         # Steps that did not run, written together when the run ends.
@@ -116,6 +108,14 @@ class Execution:
             return self._execute()
 
     def _execute(self) -> Run:
+        self._attempts = Attempts(
+            system=self.system,
+            store=self.store,
+            root=self.root,
+            run=self.run.id,
+            held=self._held,
+            handover=Handover(self.store.root / "handover" / self.run.id),
+        )
         mark_interrupted(self.store.ledger)
         origin, heart = OriginReader(self.root, asks_git=self._asks_git), Heart(self.store.ledger, self.run.id)
         self.store.ledger.write(self.run, heart.runner(), *settings_of(self.run))

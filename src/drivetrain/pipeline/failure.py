@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import threading
 import traceback
 from typing import TYPE_CHECKING
 
@@ -15,12 +17,14 @@ if TYPE_CHECKING:
     from drivetrain.system.part import Part
 
 _OURS = os.path.dirname(os.path.dirname(__file__))
+# Of what an error says, and of the lines that led to it, the first and the last are shown.
+WORDS, LINES = 4000, 30
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in ', re.MULTILINE)
 
 
 def failure_of(name: str, part: Part, error: BaseException, root: Path) -> BaseException:
-    """Return an error of the step `name` that names the line of the user's code; what ends a program stays as it is."""
-    if not isinstance(error, Exception):
+    """Return an error of the step `name` that names the line of the user's code; Ctrl-C stays as it is."""
+    if isinstance(error, KeyboardInterrupt) and _can_be_interrupted():
         return error
     if isinstance(error, DrivetrainError) and not isinstance(error, (TryAgain, GiveUp)):
         if error.place is None:
@@ -34,11 +38,42 @@ def failure_of(name: str, part: Part, error: BaseException, root: Path) -> BaseE
             place = Place(frame.filename, frame.lineno or 0)
             frame.filename = os.path.relpath(frame.filename, root)
             shown.append(frame)
-    text = "".join(traceback.format_list(shown))
-    failed = StepFailed(step=name, cause=f"{type(error).__name__}: {error}", traceback=text, place=place)
-    failed.remedy = " ".join(getattr(error, "__notes__", []))
+    text = _shortened("".join(traceback.format_list(shown)).splitlines(keepends=True))
+    cause = f"{type(error).__name__}: {words_of(error)}"
+    failed = StepFailed(step=name, cause=cause, traceback=text, place=place)
+    failed.remedy = _kept(" ".join(map(str, getattr(error, "__notes__", []))))
     failed.__cause__ = error
     return failed
+
+
+def words_of(error: BaseException) -> str:
+    """Return what an error says, in words that can be kept: not too many, in Unicode, and whatever its `str` does.
+
+    >>> words_of(ValueError("x" * 5000)).strip("x")
+    ' … 1,000 letters … '
+    """
+    try:
+        return _kept(str(error))
+    except Exception as second:
+        return f"(it cannot say what is wrong: its `__str__` raised {type(second).__name__})"
+
+
+def _kept(text: str) -> str:
+    if len(text) > WORDS:
+        text = f"{text[: WORDS // 2]} … {len(text) - WORDS:,} letters … {text[-WORDS // 2 :]}"
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
+
+
+def _shortened(lines: list[str]) -> str:
+    if len(lines) > 2 * LINES:
+        lines = [*lines[:LINES], f"  … {len(lines) - 2 * LINES:,} lines …\n", *lines[-LINES:]]
+    return "".join(lines)
+
+
+def _can_be_interrupted() -> bool:
+    """Return whether Ctrl-C may have raised an error here: it reaches the main thread, and none that leaves it be."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and signal.getsignal(signal.SIGINT) is not signal.SIG_DFL
 
 
 def trace_in_dump(dump: str) -> str:

@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 import time
+from select import select
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from drivetrain.errors import Place, StepCrashed
-from drivetrain.pipeline.ending import end_with_parent, ending
+from drivetrain.pipeline.ending import adopt_orphans, end_descendants, end_with_parent, ending
 from drivetrain.pipeline.failure import account, place_in_dump, trace_in_dump
 from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.security.event import record_event
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from drivetrain.store.store import Store
 
 
+# How long the child may take to come to its end when its work is done. A thread that a step left may never end.
+ENDING_S = 5.0
+# How often it is looked whether the child is still there.
+LOOK_S = 0.5
 # After so long, a second Ctrl-C ends a run that does not end by itself.
 PATIENCE_S = 1.0
 
@@ -43,10 +48,11 @@ def guarded(work: Callable[[], int], crashed: Callable[[Crash], int]) -> int:
 
     When the child ends before the work does, `crashed` is asked for the code, here. To be called while this process
     has a single thread. SIGINT and SIGTERM go on to the child, which takes the first as Ctrl-C: a terminal sends it
-    to both. The child ends with this process.
+    to both. The child ends with this process, and whatever its steps began ends with it.
     """
     end_with_us = end_with_parent(signal.SIGKILL)
     reader, writer = os.pipe()
+    adopt_orphans()
     dump = os.memfd_create("dump") if sys.platform == "linux" else -1
     child = os.fork()
     if not child:
@@ -57,10 +63,14 @@ def guarded(work: Callable[[], int], crashed: Callable[[Crash], int]) -> int:
             signal.signal(number, _interrupted_once)
         if dump >= 0:
             faulthandler.enable(dump, all_threads=False)
+        code = 1
         try:
-            return work()
+            code = work()
+            return code
         finally:
-            os.write(writer, b".")
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os.write(writer, bytes([code]))
 
     asked_at: list[float] = []
 
@@ -72,13 +82,28 @@ def guarded(work: Callable[[], int], crashed: Callable[[Crash], int]) -> int:
     os.close(writer)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, hand_on)
-    has_worked = bool(os.read(reader, 1))
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if has_worked:
-        return code if code >= 0 else 1
+    code, said = _waited_for(child, reader)
+    end_descendants()
+    if said:
+        return said[0]
     text = os.pread(dump, 1 << 20, 0).decode(errors="replace") if dump >= 0 else ""
     return crashed(Crash(child, ending(code), text))
+
+
+def _waited_for(child: int, reader: int) -> tuple[int, bytes]:
+    """Return the exit code of a child, and what it said when its work was done; nothing where it did not get there."""
+    said, pid, status, deadline = b"", 0, 0, float("inf")
+    while not pid:
+        if not said and select([reader], [], [], LOOK_S)[0]:
+            # Nothing comes of a child that is gone; as long as a process that it forked holds the pipe, not even that.
+            said = os.read(reader, 1)
+            deadline = time.monotonic() + ENDING_S if said else deadline
+        elif said:
+            time.sleep(0.002)
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+        pid, status = os.waitpid(child, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status), said or (os.read(reader, 1) if select([reader], [], [], 0)[0] else b"")
 
 
 def _interrupted_once(_: int, __: FrameType | None) -> None:

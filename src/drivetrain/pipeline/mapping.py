@@ -28,6 +28,8 @@ class Gathering:
     def __init__(self, store: Store, root: Path, force: Collection[str]) -> None:
         self._store, self._root, self._force = store, root, force
         self._members: dict[str, dict[str, dict[str, Artifact]]] = {}
+        # The labels of the items that have not come.
+        self._missing: dict[str, set[str]] = {}
 
     def expand(self, node: Node, artifacts: Mapping[str, Artifact]) -> list[Node]:
         """Return a node for each item of a mapped one that is there.
@@ -42,6 +44,7 @@ class Gathering:
                     kind=f"item of {node.name!r}", name=item_named(name)[1], known=list(items), place=node.part.place
                 )
         self._members[node.name] = {label: {} for label in items}
+        self._missing[node.name] = set(items)
         children = [Node(node.part, label=label, item=item) for label, item in items.items()]
         for child in children:
             child.reason = "forced" if is_meant(node.name, child.label, self._force) else ""
@@ -61,9 +64,10 @@ class Gathering:
 
     def take(self, node: Node, outputs: dict[str, Artifact]) -> bool:
         """Take the outputs of an item, and return whether it was the last."""
-        members = self._members[node.part.name]
-        members[node.label] = outputs
-        return all(members.values())
+        name = node.part.name
+        self._members[name][node.label] = outputs
+        self._missing[name].discard(node.label)
+        return not self._missing[name]
 
     def forget(self, node: Node) -> None:
         """Let a mapped step come together anew."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from drivetrain.errors import StepFailed
+from drivetrain.errors import StepFailed, Unkeepable
 from drivetrain.store import exact
 from drivetrain.store.collection import FORMAT
 from drivetrain.store.digest import digest_of
@@ -124,10 +124,14 @@ def why_skipped(part: Part, system: System, artifacts: Mapping[str, Artifact], s
 def listed_items(part: Part) -> dict[str, str]:
     """Return the digest of the items that are written down where a mapped part is declared, by its word for them."""
     listed = {word: source for word, source in part.conduct.sources().items() if not isinstance(source, str)}
-    return {
-        word: digest_of(exact.encode(source.now() if isinstance(source, Items) else source))
-        for word, source in listed.items()
-    }
+    try:
+        return {
+            word: digest_of(exact.encode(source.now() if isinstance(source, Items) else source))
+            for word, source in listed.items()
+        }
+    except Unkeepable as error:
+        what = f"what {part.name!r} is mapped over{error.where}"
+        raise Unkeepable(**error.facts | {"where": what, "place": part.place}) from error
 
 
 def _column(part: Part, word: str, source: Any, artifacts: Mapping[str, Artifact], store: Store) -> dict[str, Item]:
@@ -140,6 +144,10 @@ def _column(part: Part, word: str, source: Any, artifacts: Mapping[str, Artifact
     else:
         found = source.now() if isinstance(source, Items) else source
     if isinstance(found, dict):
+        if "" in found:
+            raise StepFailed(
+                step=part.name, cause=f"an item of {word!r} has no name: its key is empty text", place=part.place
+            )
         return {str(label): _item(value) for label, value in found.items()}
     if not isinstance(found, (list, tuple)):
         raise StepFailed(

@@ -6,7 +6,6 @@ import sys
 import sysconfig
 from functools import cache
 from importlib.machinery import SourceFileLoader
-from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -98,6 +97,8 @@ def version_of(module: str) -> tuple[str, str]:
         from drivetrain import __version__
 
         return root, __version__
+    from importlib.metadata import Distribution, PackageNotFoundError  # 10 ms that many a plan does not need
+
     try:
         return root, Distribution.from_name(root).version
     except PackageNotFoundError:
@@ -112,6 +113,8 @@ def version_of(module: str) -> tuple[str, str]:
 
 def _installer_of(module: str) -> str | None:
     """Return the version of the distribution that has installed a module, such as scikit-learn's for sklearn."""
+    from importlib.metadata import Distribution
+
     path = module.replace(".", "/")
     wanted = tuple(f"{path}{end}".encode() for end in ("/__init__.py,", ".py,", ".abi3.so,", ".cpython-"))
     for folder in dict.fromkeys(sys.path):

@@ -16,7 +16,7 @@ class Run(Record, frozen=True, kw_only=True):
     """One execution of a plan, and everything it was made of."""
 
     TABLE: ClassVar[str] = "run"
-    INDEXES: ClassVar[tuple[tuple[str, ...], ...]] = (("system",), ("started_at",))
+    INDEXES: ClassVar[tuple[tuple[str, ...], ...]] = (("system",), ("started_at",), ("state",))
 
     id: str
     system: str
@@ -39,7 +39,7 @@ class StepRun(Record, frozen=True, kw_only=True):
 
     TABLE: ClassVar[str] = "step_run"
     KEY: ClassVar[tuple[str, ...]] = ("run", "step")
-    INDEXES: ClassVar[tuple[tuple[str, ...], ...]] = (("key",), ("step",))
+    INDEXES: ClassVar[tuple[tuple[str, ...], ...]] = (("key", "state"), ("step",))
 
     run: str
     step: str

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
+from drivetrain.errors import StoreError
 from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.store.record import Record, now
 
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 BEAT_S = 2.0
 # A runner on another machine, or one that is stopped, counts as gone after this long without a beat.
 SILENCE_S = 8.0
+# The clocks of two machines, or of one that has been set, differ by less.
+SKEW_S = 300.0
+
+# The last beat that was seen of a run, and when by our own clock, which is never set.
+_SEEN: dict[str, tuple[datetime, float]] = {}
 
 
 class Runner(Record, frozen=True, kw_only=True):
@@ -54,17 +61,22 @@ class Heart:
     def stop(self) -> None:
         """Stop beating."""
         self._stopped.set()
+        self._thread.join()
 
     def _beat(self) -> None:
         while not self._stopped.wait(BEAT_S):
-            self._ledger.write(self.runner())
+            try:
+                with self._ledger.transaction(is_durable=False):
+                    self._ledger.write(self.runner())
+            except StoreError:
+                continue  # the disk may have room again at the next beat
 
 
 def is_alive(runner: Runner | None) -> bool:
     """Return whether a runner still works.
 
-    On this machine a process that exists and is not stopped works, however long it has been busy; elsewhere the last
-    beat tells.
+    On this machine a process that exists and is not stopped works, however long it has been busy. Elsewhere the beats
+    tell: those that do not change for a while as we look on, since clocks differ, or that are from long ago.
     """
     if runner is None:
         return False
@@ -73,7 +85,11 @@ def is_alive(runner: Runner | None) -> bool:
             return False
         if not _is_stopped(runner.pid):
             return True
-    return now() - runner.beat_at < timedelta(seconds=SILENCE_S)
+    beat_at, since = _SEEN.get(runner.run, (None, 0.0))
+    if beat_at != runner.beat_at:
+        since = time.monotonic()
+        _SEEN[runner.run] = runner.beat_at, since
+    return time.monotonic() - since < SILENCE_S and abs(now() - runner.beat_at) < timedelta(seconds=SKEW_S)
 
 
 def mark_interrupted(ledger: Ledger) -> None:

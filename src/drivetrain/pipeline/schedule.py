@@ -76,8 +76,7 @@ class Schedule:
                 if not node.part.conduct.asks_for_more:
                     break  # nothing behind it asks for less
         finally:
-            passed_over.extend(self._ready)
-            self._ready = passed_over
+            self._ready.extendleft(reversed(passed_over))
 
     def begin(self, node: Node, share: Share) -> None:
         """Take a node as running."""

@@ -143,18 +143,39 @@ def _log() -> StepLog | None:
     return getattr(CURRENT.get(), "printed", None)
 
 
+class _Capture:
+    """Stands in for the standard streams from the first run that begins in this process to the last that ends."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._runs = 0
+        self._streams = sys.stdout, sys.stderr
+
+    def begin(self) -> None:
+        with self._lock:
+            self._runs += 1
+            if self._runs == 1:
+                self._streams = sys.stdout, sys.stderr
+                sys.stdout, sys.stderr = map(_Routed, self._streams)
+
+    def end(self) -> None:
+        with self._lock:
+            self._runs -= 1
+            if not self._runs:
+                sys.stdout, sys.stderr = self._streams
+
+
+_CAPTURE = _Capture()
+
+
 @contextmanager
 def captured() -> Iterator[None]:
     """Give each step what it prints, while the block runs; threads that a step starts print as ever.
 
-    Inside such a block, another one changes nothing: several runs may go on at once.
+    Runs may overlap in one process: which step prints is known from its context.
     """
-    out, err = sys.stdout, sys.stderr
-    if isinstance(out, _Routed):
-        yield
-        return
-    sys.stdout, sys.stderr = _Routed(out), _Routed(err)
+    _CAPTURE.begin()
     try:
         yield
     finally:
-        sys.stdout, sys.stderr = out, err
+        _CAPTURE.end()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from drivetrain.pipeline.handover import Handover
     from drivetrain.pipeline.steplog import StepLog
+    from drivetrain.pipeline.surroundings import Surroundings
     from drivetrain.store.store import Store
     from drivetrain.system.system import System
 
@@ -116,13 +117,14 @@ class Outcome(msgspec.Struct, kw_only=True):
     peak_mib: float = 0.0
 
 
-def carry_out(order: Order, task: Task, *, handover: Handover) -> Outcome:
+def carry_out(order: Order, task: Task, *, handover: Handover, surroundings: Surroundings) -> Outcome:
     """Carry an order out in this thread, and keep what it gives."""
     part = task.system.parts[order.part]
     token = CURRENT.set(task)
     memory = PeakMemory()
     try:
-        given = part.perform(task)
+        with surroundings:
+            given = part.perform(task)
         outputs, values = {}, {}
         for name, output in given.items():
             kept = task.store.keep(output.value, part=name, detail=output.detail, place=part.place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import io
 import os
 import signal
 import sys
@@ -10,11 +11,12 @@ import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
 from drivetrain.pipeline.handover import Handover
+from drivetrain.pipeline.surroundings import Surroundings
 from drivetrain.pipeline.task import Order, Task, carry_out
 from drivetrain.store.store import Store
 from drivetrain.system.load import load_system
@@ -53,6 +55,9 @@ def main(descriptor: int) -> None:
         store = Store.open(place.store, allow_pickle=place.allow_pickle)
         system = load_system(place.file, name=place.name)
         handover = Handover(place.handover)
+        surroundings, words = Surroundings(), os.dup(1)
+        # Ctrl-C is the parent's to take.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         # A step's time counts from here, not from the start of the process.
         parent.send(READY)
         while True:
@@ -64,12 +69,17 @@ def main(descriptor: int) -> None:
                 root=place.root,
                 handover=handover,
             )
-            outcome = carry_out(order, task, handover=handover)
+            sys.stdout, sys.stderr = _stream(1), _stream(2)
+            outcome = carry_out(order, task, handover=handover, surroundings=surroundings)
             outcome.values = {}
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.write(1, END)
+            os.write(words, END)
             parent.send(outcome)
+
+
+def _stream(descriptor: int) -> TextIO:
+    """Return a standard stream for one step, which may do with it what it likes: nothing waits in it."""
+    binary = io.FileIO(descriptor, "wb", closefd=False)
+    return io.TextIOWrapper(binary, encoding="utf-8", errors="replace", write_through=True)
 
 
 def _take_orders(parent: Connection[Any, Any], orders: SimpleQueue[Order]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import Place, StepCrashed, StepOutOfMemory, StepTimedOut, UsageError
-from drivetrain.pipeline.ending import ending
+from drivetrain.pipeline.ending import end_all, ending, with_descendants
 from drivetrain.pipeline.failure import place_in_dump, trace_in_dump
 from drivetrain.pipeline.task import Outcome
 from drivetrain.pipeline.worker import DUMP_SIGNAL, END, READY
@@ -113,11 +113,15 @@ class Workers:
         limit_s, limit_gib = part.conduct.timeout_s, part.conduct.memory_gib
         began = time.monotonic()
         while True:
-            if worker.connection.poll(LOOK_S):
+            # A child that the step has forked may hold its end of the connection open.
+            has_ended = not worker.is_alive()
+            if worker.connection.poll(0 if has_ended else LOOK_S):
                 found: Outcome = worker.connection.recv()
                 # All that it printed comes before the mark.
                 worker.has_ended.wait(DUMP_S)
                 return found
+            if has_ended:
+                raise EOFError
             if limit_s is not None and time.monotonic() - began > limit_s:
                 dump, place = self._ended(worker, part)
                 error: Any = StepTimedOut(step=order.step, timeout_s=limit_s, traceback=dump, place=place)
@@ -199,7 +203,8 @@ class _Worker:
         return code
 
     def kill(self) -> None:
-        """End the process and all that it began."""
+        """End the process and all that it began, also what has left its group."""
+        end_all(with_descendants(self._process.pid)[1:])
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
@@ -231,7 +236,7 @@ class _Worker:
     def memory_gib(self) -> float:
         """Return the memory that the process and what it began hold; off Linux it is not known."""
         pages = 0
-        for pid in _group(self._process.pid):
+        for pid in with_descendants(self._process.pid):
             try:
                 with open(f"/proc/{pid}/statm", encoding="ascii") as file:
                     _, resident, shared = map(int, file.read().split()[:3])
@@ -260,17 +265,3 @@ class _Worker:
     def _say(self, words: bytes) -> None:
         if words and self.printed is not None:
             self.printed.write(words)
-
-
-def _group(leader: int) -> list[int]:
-    """Return the process and its descendants."""
-    found, stack = [], [leader]
-    while stack:
-        pid = stack.pop()
-        found.append(pid)
-        try:
-            with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-                stack.extend(map(int, file.read().split()))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found

@@ -54,8 +54,12 @@ class Ledger(Protocol):
         """Carry out one statement on a table that is no record's; in a transaction it is part of it."""
         ...
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """Hold off every other writer until the block ends; its writes are committed together, or none if it raises."""
+    def transaction(self, *, is_durable: bool = True) -> AbstractContextManager[None]:
+        """Hold off every other writer until the block ends; its writes are committed together, or none if it raises.
+
+        One that is not durable does not wait for the disk: others see it at once, and a power cut may undo it as long
+        as no durable one has followed.
+        """
         ...
 
     def generation(self) -> int:

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,8 +32,9 @@ _OPERATORS = {None: "IS", "=": "IS", "!=": "IS NOT"}
 class SQLiteLedger:
     """Keeps records in one file in WAL mode: any number of readers beside one writer, across processes.
 
-    Every commit reaches the disk before `write` returns, unless it is not to be `durable`. Tables and columns appear
-    when they are first needed, so an older file is read and grown by a newer version.
+    Every commit reaches the disk before `write` returns, unless it is not to be `durable`, or the transaction around it
+    says otherwise. Tables and columns appear when they are first needed, so an older file is read and grown by a newer
+    version.
     """
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
@@ -118,8 +119,8 @@ class SQLiteLedger:
             self._db.execute(sql, values)
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        with self._lock:
+    def transaction(self, *, is_durable: bool = True) -> Iterator[None]:
+        with self._lock, nullcontext() if is_durable or self._depth or not self._durable else self._without_waiting():
             level = self._depth
             commit = f"RELEASE level_{level}" if level else "COMMIT"
             undo = (f"ROLLBACK TO level_{level}", commit) if level else ("ROLLBACK",)
@@ -144,6 +145,14 @@ class SQLiteLedger:
                 self._depth -= 1
             if level == 0:
                 self._own_commits += 1
+
+    @contextmanager
+    def _without_waiting(self) -> Iterator[None]:
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self._db.execute("PRAGMA synchronous = FULL")
 
     def generation(self) -> int:
         with self._lock, self._translated():
