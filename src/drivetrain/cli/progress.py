@@ -23,6 +23,7 @@ class Progress:
         self._done: set[str] = set()
         self._items: dict[str, int] = {}
         self._items_done: dict[str, set[str]] = {}
+        bars.show("", 0, len(plan.steps), note="…")
 
     def step(self, step: StepRun) -> None:
         if step.parent:

@@ -36,7 +36,8 @@ class Screen:
         if self._console is None:
             from rich.console import Console
 
-            self._console = Console(highlight=False)
+            # The stream as it is now: while a run goes on, the standard one belongs to its steps.
+            self._console = Console(highlight=False, file=sys.stdout)
         return self._console
 
     def line(self, text: str = "", style: str = "") -> None:
@@ -136,7 +137,10 @@ class Screen:
             TextColumn("{task.description}", markup=False),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         )
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        # Steps have their own streams, which go on to this one.
+        with Progress(
+            *columns, console=self.console, transient=True, redirect_stdout=False, redirect_stderr=False
+        ) as progress:
             yield Bars(progress)
 
     @contextmanager
