@@ -13,7 +13,7 @@ from drivetrain.system.part import Part
 
 
 class Plain:
-    """Runs systems on one durable store, and gives their values and states. The tests are the project whose code counts."""
+    """Runs systems on one durable store, and gives their values and states. The project is that of the tests."""
 
     def __init__(self, folder: Path, *, root: Path = Path(__file__).parents[1]) -> None:
         self.folder, self.root = folder, root
