@@ -93,29 +93,29 @@ class _Routed(io.TextIOBase):
     """A standard stream that gives what a step prints to the step's log, and all else to the stream it stands for."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self.stream = stream
         self.buffer = _RoutedBytes(stream)
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # a class attribute there
         """As the stream's own."""
-        return self._stream.encoding
+        return self.stream.encoding
 
     def write(self, text: str) -> int:
         log = _log()
         if log is None:
-            return self._stream.write(text)
+            return self.stream.write(text)
         log.write(text.encode(errors="replace"))
         return len(text)
 
     def flush(self) -> None:
-        self._stream.flush()
+        self.stream.flush()
 
     def isatty(self) -> bool:
-        return _log() is None and self._stream.isatty()
+        return _log() is None and self.stream.isatty()
 
     def fileno(self) -> int:
-        return self._stream.fileno()
+        return self.stream.fileno()
 
     def writable(self) -> bool:
         return True
@@ -144,25 +144,32 @@ def _log() -> StepLog | None:
 
 
 class _Capture:
-    """Stands in for the standard streams from the first run that begins in this process to the last that ends."""
+    """Stands in for the standard streams from the first run that begins in this process to the last that ends.
+
+    Whoever else replaces the streams meanwhile, as notebooks and test runners do, is stood in for by the next run.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._runs = 0
-        self._streams = sys.stdout, sys.stderr
 
     def begin(self) -> None:
         with self._lock:
             self._runs += 1
-            if self._runs == 1:
-                self._streams = sys.stdout, sys.stderr
-                sys.stdout, sys.stderr = map(_Routed, self._streams)
+            if not isinstance(sys.stdout, _Routed):
+                sys.stdout = _Routed(sys.stdout)
+            if not isinstance(sys.stderr, _Routed):
+                sys.stderr = _Routed(sys.stderr)
 
     def end(self) -> None:
         with self._lock:
             self._runs -= 1
-            if not self._runs:
-                sys.stdout, sys.stderr = self._streams
+            if self._runs:
+                return
+            if isinstance(sys.stdout, _Routed):
+                sys.stdout = sys.stdout.stream
+            if isinstance(sys.stderr, _Routed):
+                sys.stderr = sys.stderr.stream
 
 
 _CAPTURE = _Capture()
