@@ -8,7 +8,7 @@ from pathlib import Path
 
 import drivetrain as dt
 from drivetrain.errors import DrivetrainError
-from drivetrain.pipeline.approval import open_requests
+from drivetrain.pipeline.approval import answer, open_requests
 from drivetrain.pipeline.engine import Execution
 from drivetrain.pipeline.plan import make_plan
 from drivetrain.store.store import Store
@@ -67,10 +67,19 @@ def failed(store: Store) -> str:
     raise AssertionError("it went well")
 
 
+def end_waiting(store: Store) -> None:
+    """Answer what runs still wait for, and wait until they have ended."""
+    for asked in open_requests(store.ledger):
+        answer(store.ledger, asked.id, "refused", by="the test", reason="it is over")
+    for thread in threading.enumerate():
+        if thread.name == "waiting run":
+            thread.join(30)
+
+
 def waiting(store: Store) -> tuple[str, threading.Thread]:
     """Begin a run that waits for a person, and return its id and the thread that it goes on in."""
     execution = Execution(make_plan(system()), store=store, root=Path(__file__).parent)
-    thread = threading.Thread(target=execution.execute, daemon=True)
+    thread = threading.Thread(target=execution.execute, name="waiting run", daemon=True)
     thread.start()
     give_up = time.monotonic() + 60
     while not open_requests(store.ledger):

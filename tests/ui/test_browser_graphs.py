@@ -74,6 +74,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     run, _ = graphs.waiting(store)
     with console_at(root) as address:
         yield Served(address, store, run, failed)
+    graphs.end_waiting(store)
 
 
 @pytest.fixture(scope="module")

@@ -200,7 +200,8 @@ class SQLiteLedger:
                 self._make()
             self._db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             # Many a ledger is only let go of: it closes with its last holder, and not when Python comes across it.
-            weakref.finalize(self, self._db.close)
+            # At the end of the process a thread may still be in the middle of a question, and SQLite would crash it.
+            weakref.finalize(self, self._db.close).atexit = False
             self._enter_wal()
             self._db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
             self._db.execute("PRAGMA cell_size_check = ON")
