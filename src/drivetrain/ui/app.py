@@ -87,13 +87,14 @@ NAVIGATION = (
     ("Overview", "/", "loop"),
     ("System", "/system", "graph"),
     ("Runs", "/runs", "run"),
+    ("Approvals", "/approvals", "check"),
     ("Models", "/models", "version"),
     ("Live", "/live", "pulse"),
     ("Store", "/store", "disk"),
     ("Look-up", "/predictions", "search"),
 )
 # The page that a part of the path belongs to in the navigation, where the two differ.
-_BELONGS = {"compare": "/runs", "parts": "/system", "versions": "/models", "events": "/", "approvals": "/runs"}
+_BELONGS = {"compare": "/runs", "parts": "/system", "versions": "/models", "events": "/"}
 
 
 class Asset(NamedTuple):

@@ -303,6 +303,8 @@ async function beat() {
 
 function start() {
   nameTheme();
+  // On a narrow window the navigation scrolls: the page that is open is in sight.
+  document.querySelector(".side nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   document.querySelector("[data-theme-toggle]")?.addEventListener("click", changeTheme);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { nameTheme(); redrawAll(); });
   document.addEventListener("keydown", (event) => {
