@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -44,7 +45,7 @@ class Crash(msgspec.Struct, frozen=True):
 
 
 def guarded(work: Callable[[], int], crashed: Callable[[Crash], int]) -> int:
-    """Do the work in a child process and return its exit code, here and there.
+    """Do the work in a child process and return its exit code there; this process ends with it.
 
     When the child ends before the work does, `crashed` is asked for the code, here. To be called while this process
     has a single thread. SIGINT and SIGTERM go on to the child, which takes the first as Ctrl-C: a terminal sends it
@@ -54,6 +55,8 @@ def guarded(work: Callable[[], int], crashed: Callable[[Crash], int]) -> int:
     reader, writer = os.pipe()
     adopt_orphans()
     dump = os.memfd_create("dump") if sys.platform == "linux" else -1
+    # What is loaded by now stays for good: the collector need not look through it again.
+    gc.freeze()
     child = os.fork()
     if not child:
         os.close(reader)
@@ -85,9 +88,14 @@ def guarded(work: Callable[[], int], crashed: Callable[[Crash], int]) -> int:
     code, said = _waited_for(child, reader)
     end_descendants()
     if said:
-        return said[0]
-    text = os.pread(dump, 1 << 20, 0).decode(errors="replace") if dump >= 0 else ""
-    return crashed(Crash(child, ending(code), text))
+        code = said[0]
+    else:
+        text = os.pread(dump, 1 << 20, 0).decode(errors="replace") if dump >= 0 else ""
+        code = crashed(Crash(child, ending(code), text))
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    # The work was the child's: taking Python apart here too would only take time, 20 ms and more.
+    os._exit(code)
 
 
 def _waited_for(child: int, reader: int) -> tuple[int, bytes]:
