@@ -52,6 +52,16 @@ def test_a_run_whose_gate_refuses_exits_with_three(project: Project) -> None:
     project.command("run")
 
 
+def test_serving_is_named_next_only_where_a_gate_has_decided(project: Project) -> None:
+    project.write(SYSTEM)
+    assert "`drivetrain serve`" in project.command("run").stdout
+    no = "\n\n@dt.step\ndef no() -> bool:\n    return False\n\n\n"
+    project.write(SYSTEM.replace("\ngate = dt.Gate(size, ", f"{no}gate = dt.Gate(size, when=no, "))
+    told = project.command("run").stdout
+    assert "no is false" in told
+    assert "`drivetrain serve`" not in told
+
+
 def test_the_metrics_stand_in_the_order_of_the_evaluation_also_when_it_did_not_run_again(project: Project) -> None:
     project.write(SYSTEM)
     first, second = project.command("run").stdout, project.command("run").stdout

@@ -93,12 +93,21 @@ def test_garbage_collection_takes_nothing_that_is_needed(trained: Project) -> No
     assert [name for name, state in states.items() if state != "cached"] == ["gate"]
 
 
+def test_runs_are_named_as_everywhere(trained: Project) -> None:
+    newest, _, oldest = runs(trained)
+    archive = str(trained.root / "runs.tar")
+    assert (
+        oldest in trained.json("store", "export", "malignancy@1", "--output", archive)["exported"]["manifest"]["runs"]
+    )
+    assert trained.json("store", "delete", "latest")["deleted"] == [newest]
+
+
 def test_a_run_without_a_version_is_deleted_and_its_space_freed(project: Project) -> None:
     project.write("import drivetrain as dt\n\n\n@dt.step\ndef a(n: int = 1) -> list[int]:\n    return [n] * 5000\n")
     for n in (1, 2, 3):
         project.json("run", "--set", f"a.n={n}")
     newest, second, oldest = runs(project)
-    project.json("store", "pin", oldest, "--reason", "for the audit")
+    assert project.json("store", "pin", "latest~2", "--reason", "for the audit")["pin"]["run"] == oldest
 
     would = project.json("store", "gc", "--older-than", "0s", "--keep-runs", "1", "--dry-run")
     done = project.json("store", "gc", "--older-than", "0s", "--keep-runs", "1")
@@ -107,7 +116,7 @@ def test_a_run_without_a_version_is_deleted_and_its_space_freed(project: Project
     assert would["garbage"] == done["garbage"] != []
     assert runs(project) == [newest, oldest]
     assert project.json("store", "gc", "--older-than", "0s")["garbage"] == []
-    project.json("store", "unpin", oldest)
+    project.json("store", "unpin", "latest~1")
     project.json("store", "delete", oldest, "--reason", "no longer of use")
     assert len(project.json("store", "gc", "--older-than", "0s")["garbage"]) == 1
     assert project.json("store", "fsck")["state"] == "sound"

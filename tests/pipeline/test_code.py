@@ -94,6 +94,15 @@ def test_why_shows_the_lines_that_changed(project: Project) -> None:
     assert "+    return x ** by" in told
 
 
+def test_why_names_the_run_in_which_the_step_ran(project: Project) -> None:
+    text = "import drivetrain as dt\n\n\n@dt.step\ndef rows(n: int = 1) -> list:\n    return [n]\n"
+    project.write(text)
+    ran = project.json("run")["run"]["id"]
+    project.json("run")
+    project.write(text.replace("= 1", "= 2"))
+    assert f"It last ran in {ran}, just now, for " in project.command("why", "rows").stdout
+
+
 def test_a_deleted_artifact_is_a_reason_to_run(project: Project) -> None:
     project.write("import drivetrain as dt\n\n\n@dt.step\ndef rows() -> list:\n    return [1]\n")
     project.command("run")

@@ -148,7 +148,7 @@ def show(result: Any, screen: Screen) -> None:
         "Next: `drivetrain models` shows why it was refused"
         if _was_refused(steps)
         else "Next: `drivetrain serve` answers requests, `drivetrain up` watches them too"
-        if any(step.role == "gate" for step in steps)
+        if any(step.role == "gate" and step.state == "finished" for step in steps)
         else "Next: `drivetrain show` draws the system, `drivetrain why PART` says why a part ran"
     )
 

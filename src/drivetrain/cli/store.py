@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import kept_store, make_store
 from drivetrain.data.duration import duration as length_of
+from drivetrain.experiments.remark import run_named
 from drivetrain.monitoring.transfer import export_everything, export_runs, import_archive
 from drivetrain.pipeline import curve
 from drivetrain.pipeline.leftover import find_leftovers
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from drivetrain.cli.screen import Screen
     from drivetrain.serving.damage import Finding
     from drivetrain.store.garbage import Garbage
+    from drivetrain.store.store import Store
 
 _DAMAGED = "damaged"
+_RUN = "a run's id, `latest`, or a version such as lateness@3 for the run that trained it"
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -51,13 +54,13 @@ def arguments(parser: ArgumentParser) -> None:
     gc.add_argument("--older-than", default="1d", metavar="AGE", help="only what is older: 12h, 30d (1d by default)")
     gc.add_argument("--keep-runs", type=int, metavar="N", help="delete old runs too, but the N newest of each system")
     delete = action("delete", "delete runs that nothing needs; their space is freed by gc")
-    delete.add_argument("runs", nargs="+", metavar="RUN", help="a run's id")
+    delete.add_argument("runs", nargs="+", metavar="RUN", help=_RUN)
     delete.add_argument("--reason", default="by hand", help="why; it is recorded")
     pinning = action("pin", "keep a run, whatever else happens")
-    pinning.add_argument("runs", nargs=1, metavar="RUN", help="a run's id")
+    pinning.add_argument("runs", nargs=1, metavar="RUN", help=_RUN)
     pinning.add_argument("--reason", required=True, help="why; it is recorded")
     export = action("export", "write runs, or everything as a backup, into one file")
-    export.add_argument("runs", nargs="*", metavar="RUN", help="a run's id; without any, everything is written")
+    export.add_argument("runs", nargs="*", metavar="RUN", help=f"{_RUN}; without any, everything is written")
     export.add_argument("--output", metavar="FILE", required=True, help="the archive, such as runs.tar")
     export.add_argument("--without-versions", action="store_true", help="leave out the versions that the runs trained")
     importing = action("import", "take in what an archive holds; twice is the same as once")
@@ -65,7 +68,7 @@ def arguments(parser: ArgumentParser) -> None:
     signing = action("sign", "vouch for pickles that came from elsewhere, so that they can be read")
     signing.add_argument("artifacts", nargs="+", metavar="DIGEST", help="an artifact's digest; the refusal names it")
     unpinning = action("unpin", "take the pin out of a run")
-    unpinning.add_argument("runs", nargs=1, metavar="RUN", help="a run's id")
+    unpinning.add_argument("runs", nargs=1, metavar="RUN", help=_RUN)
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
@@ -184,7 +187,7 @@ def _show_gc(result: Any, screen: Screen) -> None:
 
 def _delete(options: Namespace, screen: Screen) -> dict[str, Any]:
     store = kept_store(options)
-    runs = delete_runs(store, *options.runs, actor=actor(), reason=options.reason)
+    runs = delete_runs(store, *_named(store, options.runs), actor=actor(), reason=options.reason)
     return {"deleted": [run.id for run in runs]}
 
 
@@ -194,7 +197,7 @@ def _show_delete(result: Any, screen: Screen) -> None:
 
 def _pin(options: Namespace, screen: Screen) -> dict[str, Any]:
     store = kept_store(options)
-    return {"pin": pin(store, options.runs[0], reason=options.reason, actor=actor())}
+    return {"pin": pin(store, *_named(store, options.runs), reason=options.reason, actor=actor())}
 
 
 def _show_pin(result: Any, screen: Screen) -> None:
@@ -203,7 +206,7 @@ def _show_pin(result: Any, screen: Screen) -> None:
 
 def _unpin(options: Namespace, screen: Screen) -> dict[str, Any]:
     store = kept_store(options)
-    return {"pin": unpin(store, options.runs[0], actor=actor())}
+    return {"pin": unpin(store, *_named(store, options.runs), actor=actor())}
 
 
 def _show_unpin(result: Any, screen: Screen) -> None:
@@ -214,7 +217,7 @@ def _export(options: Namespace, screen: Screen) -> dict[str, Any]:
     store = kept_store(options)
     path = Path(options.output)
     if options.runs:
-        exported = export_runs(store, options.runs, path, without_versions=options.without_versions)
+        exported = export_runs(store, _named(store, options.runs), path, without_versions=options.without_versions)
     else:
         exported = export_everything(store, path)
     return {"exported": exported}
@@ -258,6 +261,11 @@ def _sign(options: Namespace, screen: Screen) -> dict[str, Any]:
 
 def _show_sign(result: Any, screen: Screen) -> None:
     screen.line(f"signed {', '.join(result['signed'])}: reading it can run any code that its maker put in")
+
+
+def _named(store: Store, names: list[str]) -> list[str]:
+    """Return the ids of the runs that are named so."""
+    return [run_named(store.ledger, name).id for name in names]
 
 
 def _record(store: Any, kind: str, message: str) -> None:

@@ -148,6 +148,11 @@ def answer(
         if asked is None:
             known = [found.name for found in ledger.find(Request, {"state": "open"})]
             raise NotFound(kind="approval", name=id_or_name, known=known)
+        if asked.state == "expired":
+            raise Refused(
+                f"{asked.name} was not answered in time, and expired on {asked.decided_at:%Y-%m-%d}",
+                remedy="the next run asks again",
+            )
         if asked.state != "open":
             raise Refused(
                 f"{asked.name} was {asked.state} by {asked.by} on {asked.decided_at:%Y-%m-%d}: {asked.reason}",

@@ -72,7 +72,8 @@ def why(name: str, plan: Plan, *, store: Store | None, root: Path) -> Verdict:
     if verdict.last is None:
         return verdict
     ran = ran_because(verdict.last, store=store)
-    return msgspec.structs.replace(verdict, ran_because=ran.reasons, ran_diffs=ran.diffs)
+    last = _as_it_ran(verdict.last, store)
+    return msgspec.structs.replace(verdict, last=last, ran_because=ran.reasons, ran_diffs=ran.diffs)
 
 
 def explain_all(plan: Plan, *, store: Store | None, root: Path) -> dict[str, Verdict]:
@@ -200,7 +201,7 @@ class _Asker:
 def ran_because(step: StepRun, *, store: Store) -> Changes:
     """Return why a step ran when it last did: what had changed since the time before."""
     ledger = store.ledger
-    (ran, *_) = ledger.find(StepRun, {"run": step.origin, "step": step.step}) or [step]
+    ran = _as_it_ran(step, store)
     earlier = ledger.find(StepRun, {"step": step.step, "started_at <": ran.started_at}, order="-started_at", limit=5)
     before = next((other for other in earlier if other.state in ("finished", "cached")), None)
     if before is None or before.key == ran.key:
@@ -230,6 +231,11 @@ def last_used(store: Store, name: str) -> StepRun | None:
     found = store.ledger.find(StepRun, {"step": name}, order="-started_at", limit=5)
     used = next((step for step in found if step.state in ("finished", "cached")), None)
     return used or _last_run(store, name)
+
+
+def _as_it_ran(step: StepRun, store: Store) -> StepRun:
+    """Return a step that may have been known as it was in the run that it was taken from."""
+    return next(iter(store.ledger.find(StepRun, {"run": step.origin, "step": step.step})), step)
 
 
 def _last_run(store: Store, name: str) -> StepRun | None:
