@@ -48,6 +48,7 @@ def released(project: Project) -> None:
         (written, "run --set answer.pwer=2", "did you mean answer.power?"),
         (written, "run --set answer.power=x", "the setting answer.power is 'x'"),
         (written, "run --force x", "no step of this run is named 'x'"),
+        (written, "run --resaon=x", "did you mean --reason?"),
         (released, "show run-1", "no run 'run-1' is known"),
         (released, "runs --limit 0", "--limit is 0"),
         (released, "models sice", "did you mean size?"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,7 +24,10 @@ _TITLES = {"build": "Build", "release": "Release", "operate": "Operate"}
 
 class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{message}\n  → `{self.prog} --help` shows how it is used\n")
+        strange = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+        close = get_close_matches(strange, self._option_string_actions, n=1) if strange.startswith("--") else []
+        remedy = f"did you mean {close[0]}?" if close else f"`{self.prog} --help` shows how it is used"
+        self.exit(2, f"{message}\n  → {remedy}\n")
 
 
 def carry_out(arguments: list[str], commands: Mapping[str, Command], *, is_process: bool) -> int:
