@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from typing import TYPE_CHECKING
 
 from drivetrain.errors import DeclarationError, Place, UsageError
 from drivetrain.system.declaration import recorded
+from drivetrain.system.fresh import FreshLoader, load_freshly
 from drivetrain.system.system import System, system_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def load_system(path: Path, *, name: str = "") -> System:
     folder = str(path.parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    loader = SourceFileLoader(path.stem, str(path))
+    load_freshly(folder)
+    loader = FreshLoader(path.stem, str(path))
     spec = spec_from_loader(path.stem, loader)
     assert spec is not None
     module = module_from_spec(spec)
