@@ -51,7 +51,7 @@ HEAVY = {"polars", "numpy", "granian", "rich", "starlette", "asyncio"}
 """Installed with us, and still too slow to load for a command that needs none of them."""
 
 LONG = 400
-LONG_MODULES: dict[str, str] = {}
+LONG_MODULES: dict[str, str] = {"errors.py": "every error stands in one tree, and each is a few lines"}
 """Modules above `LONG` lines, as `stage/file.py`, each with the reason why it reads better whole."""
 
 # A file of cli/ bears the name of its command, and one of them lists models.

@@ -95,6 +95,10 @@ class Reader:
             rows = [tuple([None if value is UNSET else value for value in row]) for row in rows]
         return rows, self._raw(body)
 
+    def texts(self, rows: Sequence[Row]) -> list[msgspec.Raw]:
+        """Return rows as JSON objects, as a client of our own protocol would have sent them."""
+        return [msgspec.Raw(msgspec.json.encode(dict(zip(self.names, row, strict=True)))) for row in rows]
+
     def explain(self, body: bytes, *, limit: int | None = None) -> RequestError:
         """Return what is wrong with a body that could not be read: every field of every row, up to twenty."""
         value = parse(body)
