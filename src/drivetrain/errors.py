@@ -387,7 +387,8 @@ class GiveUp(DrivetrainError):
 class RequestError(DrivetrainError):
     """A request cannot be answered as it stands; `problems` names each field and row.
 
-    `allowed` are the methods that the path takes (405); under `error_id` the server's log has more (500).
+    `allowed` are the methods that the path takes (405); under `error_id` the server's log has more (500); after
+    `retry_after_s` there would be room (503).
     """
 
     def __init__(
@@ -398,9 +399,10 @@ class RequestError(DrivetrainError):
         problems: Sequence[Mapping[str, Any]] = (),
         allowed: Sequence[str] = (),
         error_id: str = "",
+        retry_after_s: int = 1,
     ) -> None:
         super().__init__(message)
         self.status, self.problems = status, [dict(problem) for problem in problems]
-        self.allowed, self.error_id = list(allowed), error_id
+        self.allowed, self.error_id, self.retry_after_s = list(allowed), error_id, retry_after_s
         self.facts = {"status": status, "message": message, "problems": self.problems}
-        self.facts |= {"allowed": self.allowed, "error_id": error_id}
+        self.facts |= {"allowed": self.allowed, "error_id": error_id, "retry_after_s": retry_after_s}

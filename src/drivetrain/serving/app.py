@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.errors import RequestError
 from drivetrain.serving.desk import Desk
 from drivetrain.serving.native import Native
+from drivetrain.serving.patience import Patience, until
 from drivetrain.serving.route import Answer, Request, Routes, refusal
 from drivetrain.store.record import new_id
 
@@ -58,14 +59,16 @@ class App:
         try:
             method, path, headers = scope.method, scope.path, scope.headers
             self._admit(scope, headers, path)
+            patience = Patience(until(headers), proto.client_disconnect)
             if path == "/predict" and method == "POST":  # nearly all requests: straight on
-                status, fields, body = await self._native.predicted(await self._body(proto, headers, _JSON_BODY))
+                given = await self._body(proto, headers, _JSON_BODY)
+                status, fields, body = await self._native.predicted(given, patience)
             else:
                 route, parameters = self._routes.find(method, path)
                 refuse = route.refuse
                 given = await self._body(proto, headers, route.takes) if route.takes else b""
                 status, fields, body = await route.handle(
-                    Request(method, path, scope.query_string, headers, parameters, given)
+                    Request(method, path, scope.query_string, headers, parameters, given, patience)
                 )
         except RequestError as error:
             status, fields, body = refuse(error)

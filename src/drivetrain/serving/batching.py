@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from time import monotonic, perf_counter_ns, time_ns
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -16,30 +13,27 @@ from drivetrain.serving.live import picked
 from drivetrain.store.record import new_id
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
 
-    from drivetrain.serving.counters import Counters
-    from drivetrain.serving.journal import Journal, Names
     from drivetrain.serving.live import Live
     from drivetrain.serving.predictor import Answers, Predictor
     from drivetrain.serving.requests import Row
 
 LOG = logging.getLogger("drivetrain.serving")
 
-# What takes longer than this is answered in a thread, so that the loop goes on to take requests meanwhile.
-QUICK_S = 0.002
-# More batches than these waiting, and new requests are turned away.
-MAX_WAITING = 16
 _ENCODER = msgspec.json.Encoder()
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why a request got no prediction: a status, what to tell the client, and the id under which the log has more."""
+    """Why a request got no prediction: a status, what to tell the client, and the id under which the log has more.
+
+    After `retry_after_s` a request that was turned away (503) would find room.
+    """
 
     status: int
     message: str
     error_id: str = ""
+    retry_after_s: int = 1
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -61,27 +55,25 @@ Form = Literal["one", "many", "values"]
 
 
 class Batch:
-    """Rows of one or more requests, for the versions that were live when the first of them came."""
+    """Rows of one or more requests, for the versions that were live when they came."""
 
-    __slots__ = ("deadline", "done", "ends", "forms", "live", "names", "replies", "rows", "texts")
+    __slots__ = ("ends", "forms", "live", "names", "rows", "texts")
 
-    def __init__(self, live: Live, done: asyncio.Future[None], deadline: float) -> None:
-        self.live, self.done, self.deadline = live, done, deadline
+    def __init__(self, live: Live) -> None:
+        self.live = live
         self.rows: list[Row] = []
         self.texts: list[msgspec.Raw] = []
         # For each request: where its rows end, and how it wants its reply.
         self.ends: list[int] = []
         self.forms: list[Form] = []
         self.names: list[str] = []
-        self.replies: list[str | Reply | Failure] = []
 
-    def add(self, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form) -> int:
-        """Take a request in and return its number."""
+    def add(self, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form) -> None:
+        """Take a request in."""
         self.rows.extend(rows)
         self.texts.extend(texts)
         self.ends.append(len(self.rows))
         self.forms.append(form)
-        return len(self.ends) - 1
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -93,129 +85,16 @@ class Answered(msgspec.Struct, frozen=True):
     answers: Answers
 
 
-class Batcher:
-    """Gathers rows until the loop has handed over all that has arrived, then answers them at once.
-
-    A lone request waits for nobody. While a slow version works in its thread, what arrives becomes the next batch.
-    """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        journal: Journal,
-        names: Names,
-        counters: Counters,
-        max_batch: int,
-        timeout_s: float,
-    ) -> None:
-        self._loop, self._journal, self._names, self._counters = loop, journal, names, counters
-        self._max_batch, self._timeout_s = max_batch, timeout_s
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="predict")
-        self._waiting: deque[Batch] = deque()
-        self._is_scheduled = self._is_busy = False
-        self.log_error = ""
-
-    def add(self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form) -> tuple[Batch, int]:
-        """Take a request in; its reply stands in the batch, under the number, when the batch is done."""
-        waiting = self._waiting
-        batch = waiting[-1] if waiting else None
-        if batch is None or batch.live is not live or len(batch.rows) + len(rows) > self._max_batch:
-            batch = Batch(live, self._loop.create_future(), monotonic() + self._timeout_s)
-            if len(waiting) >= MAX_WAITING:
-                batch.replies = [Failure(503, "too many requests are waiting; try again in a second")]
-                batch.done.set_result(None)
-                return batch, 0
-            waiting.append(batch)
-            if not self._is_scheduled and not self._is_busy:
-                self._is_scheduled = True
-                self._loop.call_soon(self._flush)
-            if self._is_busy:
-                self._loop.call_later(self._timeout_s, self._expire, batch)
-        return batch, batch.add(rows, texts, form)
-
-    def _flush(self) -> None:
-        self._is_scheduled = False
-        while self._waiting and not self._is_busy:
-            batch = self._waiting.popleft()
-            if batch.done.done():
-                continue
-            batch.names = self._names.take(len(batch.rows))
-            if batch.live.seconds(len(batch.rows)) > QUICK_S:
-                self._is_busy = True
-                self._loop.call_later(self._timeout_s, self._expire, batch)
-                running = self._loop.run_in_executor(self._pool, answered, batch, self._max_batch)
-                running.add_done_callback(partial(self._finished, batch))
-            else:
-                started = perf_counter_ns()
-                self._settle(batch, answered(batch, self._max_batch))
-                self._counters.add("busy_ns", perf_counter_ns() - started)
-
-    def _finished(self, batch: Batch, future: asyncio.Future[Any]) -> None:
-        self._is_busy = False
-        parts, failures, taken_ns = future.result()
-        self._counters.add("busy_ns", taken_ns)
-        self._settle(batch, (parts, failures, taken_ns))
-        self._flush()
-
-    def _expire(self, batch: Batch) -> None:
-        if not batch.done.done():
-            message = f"the model did not answer within {self._timeout_s:g} s"
-            batch.replies = [Failure(504, message)] * len(batch.ends)
-            batch.done.set_result(None)
-
-    def _settle(self, batch: Batch, outcome: tuple[list[Answered], dict[int, Failure], int]) -> None:
-        """Log what was answered, then let the clients have it."""
-        if batch.done.done():  # the clients were told that it took too long
-            return
-        parts, failures, _ = outcome
-        try:
-            rows = sum(len(part.places) for part in parts)
-            told = replies(batch, parts, failures)
-            self._log(batch, parts, rows)
-        except Exception as error:  # a value of the model's or the features function's that JSON cannot hold
-            batch.replies = [_failure(error)] * len(batch.ends)
-        else:
-            batch.replies = told
-            self._counters.add("rows", rows)
-            self._counters.add("batches")
-            for part in parts:
-                if part.arm == "canary":
-                    self._counters.add("rows_canary", len(part.places))
-        batch.done.set_result(None)
-
-    def _log(self, batch: Batch, parts: list[Answered], rows: int) -> None:
-        lines = b"".join([_ENCODER.encode(_line(batch, part)) + b"\n" for part in parts])
-        try:
-            self._journal.write(lines)
-        except OSError as error:
-            self._counters.add("log_failures", rows)
-            if not self.log_error:
-                LOG.error("predictions cannot be logged, and are answered all the same: %s", error)
-            self.log_error = str(error)
-            self._counters.set("log_failing", 1)
-            return
-        if self.log_error:
-            LOG.warning("predictions are logged again")
-            self.log_error = ""
-            self._counters.set("log_failing", 0)
-
-    def close(self) -> None:
-        """Let the thread go."""
-        self._pool.shutdown(wait=False)
-
-
-def answered(batch: Batch, max_batch: int) -> tuple[list[Answered], dict[int, Failure], int]:
-    """Return what the versions answered to a batch, the failure of each request that got none, and the time in ns.
+def answered(batch: Batch, max_batch: int) -> tuple[list[Answered], dict[int, Failure]]:
+    """Return what the versions answered to a batch, and the failure of each request that got no answer.
 
     When the batch as a whole fails, each request is answered alone, so that only the guilty one fails.
     """
-    started = perf_counter_ns()
     try:
-        return _by_arm(batch, range(len(batch.rows)), max_batch), {}, perf_counter_ns() - started
+        return _by_arm(batch, range(len(batch.rows)), max_batch), {}
     except Exception as error:  # the model and the features function are the user's, and may raise anything
         if len(batch.ends) == 1:
-            return [], {0: _failure(error)}, perf_counter_ns() - started
+            return [], {0: failure_of(error)}
     parts: list[Answered] = []
     failures: dict[int, Failure] = {}
     begin = 0
@@ -223,9 +102,9 @@ def answered(batch: Batch, max_batch: int) -> tuple[list[Answered], dict[int, Fa
         try:
             parts += _by_arm(batch, range(begin, end), max_batch)
         except Exception as error:
-            failures[number] = _failure(error)
+            failures[number] = failure_of(error)
         begin = end
-    return parts, failures, perf_counter_ns() - started
+    return parts, failures
 
 
 def _by_arm(batch: Batch, places: range, max_batch: int) -> list[Answered]:
@@ -254,10 +133,16 @@ def _in_pieces(
     return found
 
 
-def _failure(error: Exception) -> Failure:
+def failure_of(error: Exception) -> Failure:
+    """Return what a client is told of an error that is not its own, and log the error itself."""
     error_id = new_id("error")
     LOG.error("%s: a request could not be answered", error_id, exc_info=error)
     return Failure(500, f"the model failed on this request; the server's log has more under {error_id}", error_id)
+
+
+def lines(batch: Batch, parts: list[Answered]) -> bytes:
+    """Return what is logged of a batch."""
+    return b"".join([_ENCODER.encode(_line(batch, part)) + b"\n" for part in parts])
 
 
 def _line(batch: Batch, part: Answered) -> Line:

@@ -27,6 +27,7 @@ _NAMES = (
     "answered_2xx", "answered_4xx", "answered_5xx",
     "rows", "rows_canary", "batches", "busy_ns", "latency_ns", "feedback",
     "log_failures", "log_failing", "swaps", "swap_failures", "ready",
+    "turned_away", "expired", "cache_hits", "cache_misses", "cache_bytes",
 )  # fmt: skip
 _PLACES = {name: place for place, name in enumerate(_NAMES)}
 _ANSWERED = {hundreds: _PLACES[f"answered_{hundreds}xx"] for hundreds in (2, 4, 5)}
@@ -57,6 +58,11 @@ class Totals(msgspec.Struct, kw_only=True):
     log_failures: int = 0
     swaps: int = 0
     swap_failures: int = 0
+    turned_away: int = 0
+    expired: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    cache_bytes: int = 0
     pids: list[int] = []
 
     @property
@@ -152,10 +158,11 @@ def totals(folder: Path) -> Totals:
             sums.workers += 1
             sums.workers_ready += at["ready"]
             sums.workers_log_failing += at["log_failing"]
+            sums.cache_bytes += at["cache_bytes"]
             sums.pids.append(at["pid"])
         for name in (
             "answered_2xx", "answered_4xx", "answered_5xx", "rows", "rows_canary", "batches", "feedback",
-            "log_failures", "swaps", "swap_failures",
+            "log_failures", "swaps", "swap_failures", "turned_away", "expired", "cache_hits", "cache_misses",
         ):  # fmt: skip
             setattr(sums, name, getattr(sums, name) + at[name])
         sums.busy_s += at["busy_ns"] / 1e9
@@ -219,6 +226,8 @@ def exposition(sums: Totals, service: str, versions: dict[str, str]) -> str:
     single("busy_seconds_total", "counter", "Time that workers spent predicting.", sums.busy_s)
     single("log_failures_total", "counter", "Rows and labels that could not be logged.", sums.log_failures)
     single("log_failing", "gauge", "Workers whose log cannot be written at the moment.", sums.workers_log_failing)
+    single("turned_away_total", "counter", "Requests that could not have been answered in time.", sums.turned_away)
+    single("expired_total", "counter", "Requests whose time was over before they were answered.", sums.expired)
     single("swaps_total", "counter", "Times that a worker began to answer with other versions.", sums.swaps)
     single("swap_failures_total", "counter", "Times that a version could not be loaded.", sums.swap_failures)
     single("workers", "gauge", "Workers that are alive.", sums.workers)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain.errors import RequestError
-from drivetrain.serving.batching import Batcher, Failure, Form, Reply
+from drivetrain.serving.batching import Failure, Form, Reply
 from drivetrain.serving.counters import Counters, exposition, totals
 from drivetrain.serving.feedback import FeedbackLog, read_labels
 from drivetrain.serving.journal import Journal, Names, folder_of
+from drivetrain.serving.patience import ENDLESS, Patience, unless_gone
+from drivetrain.serving.queue import Queue
 from drivetrain.serving.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -33,13 +35,14 @@ class Desk:
         self.counters = Counters(folder)
         self._journal = Journal(folder, "predictions")
         self._feedback = FeedbackLog(loop, Journal(folder, "feedback"), self.counters)
-        self._batcher = Batcher(
+        self._queue = Queue(
             loop,
             journal=self._journal,
             names=Names(),
             counters=self.counters,
             max_batch=service.max_batch,
             timeout_s=service.timeout_s,
+            latency_target_s=None if service.latency_target_ms is None else service.latency_target_ms / 1000,
         )
         self._watcher = Watcher(loop, store, service, self.counters, self._tend)
         self._watcher.start()
@@ -48,7 +51,7 @@ class Desk:
         """Stop watching, and close the logs."""
         self._watcher.stop()
         self._feedback.close()
-        self._batcher.close()
+        self._queue.close()
         self._journal.close()
         self.counters.close()
 
@@ -78,37 +81,54 @@ class Desk:
             raise RequestError(status=503, message=f"{self.service.name} cannot answer: {reason}")
         return live
 
-    async def ask(self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw] | None = None) -> Reply:
+    async def ask(
+        self,
+        live: Live,
+        rows: Sequence[Row],
+        texts: Sequence[msgspec.Raw] | None = None,
+        *,
+        patience: Patience = ENDLESS,
+    ) -> Reply:
         """Return what rows are answered, all or none.
 
         A row has a value for each column of `live.reader`. `texts` are the rows as JSON objects for the log; where a
-        protocol has none, they are written here.
+        protocol has none, they are written here. `patience` says how long the client waits.
 
         Raises:
-            RequestError: the model failed on the request (500), none was free (503) or it took too long (504).
+            RequestError: the model failed on the request (500), it would take too long (503) or took too long (504).
         """
         if not rows:
             return Reply([], [], [])
-        reply = await self._told(live, rows, live.reader.texts(rows) if texts is None else texts, "values")
+        reply = await self._told(live, rows, live.reader.texts(rows) if texts is None else texts, "values", patience)
         assert isinstance(reply, Reply)
         return reply
 
-    async def ask_text(self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form) -> str:
+    async def ask_text(
+        self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form, patience: Patience = ENDLESS
+    ) -> str:
         """Return the same as the JSON text of our own protocol.
 
         Raises:
             RequestError: see `ask`.
         """
-        reply = await self._told(live, rows, texts, form)
+        reply = await self._told(live, rows, texts, form, patience)
         assert isinstance(reply, str)
         return reply
 
-    async def _told(self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form) -> str | Reply:
-        batch, number = self._batcher.add(live, rows, texts, form)
-        await batch.done
-        reply = batch.replies[number]
+    async def _told(
+        self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form, patience: Patience
+    ) -> str | Reply:
+        future = self._queue.add(live, rows, texts, form, until=patience.until)
+        # Where it has to wait, it is worth knowing whether the client still does.
+        gone = patience.gone() if patience.gone is not None and self._queue.is_busy else None
+        reply = await (future if gone is None else unless_gone(future, gone))
         if isinstance(reply, Failure):
-            raise RequestError(status=reply.status, message=reply.message, error_id=reply.error_id)
+            raise RequestError(
+                status=reply.status,
+                message=reply.message,
+                error_id=reply.error_id,
+                retry_after_s=reply.retry_after_s,
+            )
         return reply
 
     async def keep_labels(self, body: bytes) -> int:
@@ -129,7 +149,7 @@ class Desk:
         told: dict[str, Any] = {"status": "ready" if live else "waiting", "versions": live.versions() if live else {}}
         if live is not None and live.challenger is not None:
             told["canary_share"] = live.want.share
-        log_error = self._batcher.log_error
+        log_error = self._queue.log_error
         log_problem = f"predictions are not logged at the moment: {log_error}" if log_error else ""
         problems = [each for each in (self._watcher.problem, log_problem) if each]
         if live is None and not problems:

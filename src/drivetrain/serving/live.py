@@ -12,6 +12,7 @@ from drivetrain.pipeline.run import StepRun
 from drivetrain.registry.registry import champion_of
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import Version
+from drivetrain.serving.curve import Curve
 from drivetrain.serving.predictor import Predictor
 from drivetrain.serving.requests import Reader
 
@@ -96,12 +97,7 @@ class Live:
             )
             if not may_lack
         ]
-        arms = [champion, challenger] if challenger else [champion]
-        self._one_s, self._row_s = sum(arm.one_s for arm in arms), max(arm.row_s for arm in arms)
-
-    def seconds(self, rows: int) -> float:
-        """Return how long a batch of so many rows takes, about."""
-        return self._one_s + self._row_s * rows
+        self.curve = Curve(champion.seconds if challenger is None else _together(champion.seconds, challenger.seconds))
 
     def is_for_challenger(self, row: Row, name: str) -> bool:
         """Return whether the challenger answers a row: the same entity gets the same arm for as long as it is tried."""
@@ -115,6 +111,11 @@ class Live:
         if self.challenger:
             arms["canary"] = self.challenger.version.id
         return arms
+
+
+def _together(first: dict[int, float], second: dict[int, float]) -> dict[int, float]:
+    """Return how long both arms take: several rows are a call of each, one row is a call of one."""
+    return {rows: max(first[rows], second[rows]) if rows == 1 else first[rows] + second[rows] for rows in first}
 
 
 def _joint(first: Reader, second: Reader) -> Reader:

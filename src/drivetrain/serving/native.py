@@ -11,6 +11,7 @@ from drivetrain.serving.route import JSON, Answer, Headers, Request, Route, as_j
 
 if TYPE_CHECKING:
     from drivetrain.serving.desk import Desk
+    from drivetrain.serving.patience import Patience
 
 HTML: Headers = [
     ("content-type", "text/html; charset=utf-8"),
@@ -45,9 +46,9 @@ class Native:
 
     async def predict(self, request: Request) -> Answer:
         """Answer one object, or an array of them."""
-        return await self.predicted(request.body)
+        return await self.predicted(request.body, request.patience)
 
-    async def predicted(self, body: bytes) -> Answer:
+    async def predicted(self, body: bytes, patience: Patience) -> Answer:
         """Answer a body, whatever else the request says."""
         desk = self._desk
         live = desk.live()
@@ -55,9 +56,9 @@ class Native:
             rows, texts = live.reader.many(body, limit=desk.service.max_rows)
             if not rows:
                 return Answer(200, JSON, '{"predictions":[]}')
-            told = await desk.ask_text(live, rows, [_one_line(bytes(text)) for text in texts], "many")
+            told = await desk.ask_text(live, rows, [_one_line(bytes(text)) for text in texts], "many", patience)
         else:
-            told = await desk.ask_text(live, (live.reader.one(body),), (_one_line(body),), "one")
+            told = await desk.ask_text(live, (live.reader.one(body),), (_one_line(body),), "one", patience)
         return Answer(200, JSON, told)
 
     async def feedback(self, request: Request) -> Answer:

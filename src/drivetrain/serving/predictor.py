@@ -38,7 +38,7 @@ class Answers(msgspec.Struct, frozen=True):
 class Predictor:
     """One version, with its model, features function and side inputs loaded.
 
-    `one_s` and `row_s` tell how long a batch takes: a fixed part, and what each further row adds.
+    `seconds` tells by rows how long a batch took when it was loaded.
     """
 
     def __init__(self, version: Version, reader: Reader, build: str, model: Any, features: Any) -> None:
@@ -52,7 +52,7 @@ class Predictor:
         self._places = (
             [reader.names.index(column.name) for column in version.signature.features] if self._takes_rows else []
         )
-        self.one_s = self.row_s = 0.0
+        self.seconds = {1: 0.0, 64: 0.0}
 
     @classmethod
     def load(cls, store: Store, version: Version, *, side: Mapping[str, Artifact] | None = None) -> Predictor:
@@ -117,13 +117,10 @@ class Predictor:
         row = tuple(
             None if name == key else value for name, value in zip(self.reader.names, self.example(), strict=True)
         )
-        taken = {}
         for count in _WARM_UP_ROWS:
             started = perf_counter()
             self.answer([row] * count)
-            taken[count] = perf_counter() - started
-        self.row_s = max(0.0, (taken[64] - taken[1]) / 63)
-        self.one_s = max(0.0, taken[1] - self.row_s)
+            self.seconds[count] = perf_counter() - started
 
 
 def load_model(store: Store, version: Version) -> tuple[str, Any]:

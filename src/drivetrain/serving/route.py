@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from drivetrain.errors import RequestError, nearest
+from drivetrain.serving.patience import ENDLESS, Patience
 
 Headers = list[tuple[str, str]]
 
@@ -32,6 +33,7 @@ class Request(NamedTuple):
     headers: Mapping[str, str]
     parameters: Mapping[str, str]
     body: bytes
+    patience: Patience = ENDLESS
 
 
 def refusal(error: RequestError) -> Answer:
@@ -51,7 +53,7 @@ def extra_headers(error: RequestError) -> Headers:
     if error.status == 405:
         return [("allow", ", ".join(error.allowed))]
     if error.status == 503:
-        return [("retry-after", "1")]
+        return [("retry-after", str(error.retry_after_s))]
     return []
 
 

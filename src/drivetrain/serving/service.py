@@ -45,13 +45,17 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     max_rows: int = 10_000
     max_body_bytes: int = 16 << 20
     timeout_s: float = 2.0
+    latency_target_ms: float | None = None
 
 
 class Service(Part, frozen=True, eq=False):
     """A model's versions behind one address: `Service(lateness, canary=Canary(share=0.1))`.
 
-    Up to `max_batch` rows that arrive together are answered as one batch; a lone request never waits for others. A
-    request may have `max_rows` rows and `max_body_bytes` bytes, and is given up after `timeout_s`.
+    Rows that arrive together are answered as one batch; a lone request never waits for others. How many, up to
+    `max_batch`, is worked out from how long batches take, so that requests of few rows are answered within
+    `latency_target_ms`; what could not be is turned away. Without a target they are batched for a tenth of a second,
+    and turned away where they could not be answered within `timeout_s`. A request may have `max_rows` rows and
+    `max_body_bytes` bytes, and is given up after `timeout_s`.
     """
 
     ROLE: ClassVar[str] = "service"
@@ -62,6 +66,7 @@ class Service(Part, frozen=True, eq=False):
     max_rows: int = 10_000
     max_body_bytes: int = 16 << 20
     timeout_s: float = 2.0
+    latency_target_ms: float | None = None
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "place", caller())
@@ -83,6 +88,11 @@ class Service(Part, frozen=True, eq=False):
             "max_rows": (self.max_rows, self.max_rows >= 1, "1 or more"),
             "max_body_bytes": (self.max_body_bytes, self.max_body_bytes >= 1024, "1024 or more"),
             "timeout_s": (self.timeout_s, self.timeout_s > 0, "above 0"),
+            "latency_target_ms": (
+                self.latency_target_ms,
+                self.latency_target_ms is None or 0 < self.latency_target_ms <= self.timeout_s * 1000,
+                "above 0, and not above timeout_s",
+            ),
         }
         self._check_limits(limits)
 
@@ -124,4 +134,5 @@ class Service(Part, frozen=True, eq=False):
             max_rows=self.max_rows,
             max_body_bytes=self.max_body_bytes,
             timeout_s=self.timeout_s,
+            latency_target_ms=self.latency_target_ms,
         )

@@ -51,9 +51,7 @@ class Client:
 
     def send(self, body: bytes) -> Any:
         """Return the answer to a body as it stands; see `predict`."""
-        # Nobody waits for this batch: it is answered here and now.
-        waiting: Any = None
-        batch, single = Batch(self._live, waiting, 0.0), not body.lstrip().startswith(b"[")
+        batch, single = Batch(self._live), not body.lstrip().startswith(b"[")
         if single:
             batch.add([self._live.reader.one(body)], [msgspec.Raw(body)], "one")
         else:
@@ -62,7 +60,7 @@ class Client:
                 return []
             batch.add(rows, texts, "many")
         batch.names = [new_id("pred") for _ in batch.rows]
-        parts, failures, _ = answered(batch, self._terms.max_batch)
+        parts, failures = answered(batch, self._terms.max_batch)
         (reply,) = replies(batch, parts, failures)
         if isinstance(reply, Failure):
             raise RequestError(status=reply.status, message=reply.message)
