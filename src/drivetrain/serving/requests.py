@@ -110,10 +110,10 @@ class Reader:
             for problem in self._problems(row):
                 problems.append({"row": number, **problem})
                 if len(problems) == MAX_PROBLEMS:
-                    return _unfit(problems, more=True)
+                    return unfit(problems, more=True)
         if not problems:
             return RequestError(status=400, message="the body cannot be read as JSON")
-        return _unfit(problems)
+        return unfit(problems)
 
     def _problems(self, row: Any) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
@@ -241,7 +241,8 @@ def too_many_rows(rows: int, limit: int) -> RequestError:
     return RequestError(status=413, message=f"the request has {rows:,} rows; at most {limit:,} are answered at once")
 
 
-def _unfit(problems: list[dict[str, Any]], *, more: bool = False) -> RequestError:
+def unfit(problems: list[dict[str, Any]], *, more: bool = False) -> RequestError:
+    """Return the error for values that do not fit; `more` says that not all of them are named."""
     count = f"{len(problems)}{' or more' if more else ''}"
     message = f"{count} value{'s do' if len(problems) > 1 else ' does'} not fit the model's signature"
     return RequestError(status=422, message=message, problems=problems)
