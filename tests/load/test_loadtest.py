@@ -139,13 +139,12 @@ def test_the_log_of_a_service_is_sent_again(project: Path) -> None:
 
 def test_figures_can_be_given_in_place_of_a_load(tmp_path: Path) -> None:
     (tmp_path / "system.py").write_text(SYSTEM.replace("error_share <= 0", "p50_ms < 3"))
+    speed = {"p99_ms": 9.0, "p50_ms": 4.0, "requests_per_s": 100.0}
     with Lab() as lab:
-        result = lab.run(
-            tmp_path / "system.py", give={"speed": {"p99_ms": 9.0, "p50_ms": 4.0, "requests_per_s": 100.0}}
-        )
+        result = lab.run(tmp_path / "system.py", give={"speed": speed})
 
-    assert result.metrics["speed.p99_ms"] == 9.0
-    assert result.outcome == "refused"
+        assert result.metrics["speed.p99_ms"] == 9.0
+        assert result.outcome == "refused"
 
 
 def test_what_is_no_figure_and_no_model_is_refused() -> None:
