@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from json import JSONDecodeError, JSONDecoder
-from math import isfinite
+from math import isfinite, isnan
+from sys import float_info
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # More than these are not told of one request.
 MAX_PROBLEMS = 20
 _FLOAT32_LIMIT = 3.4028235e38
+_FINITE = Annotated[float, Meta(ge=-float_info.max, le=float_info.max)]
 # The bits of an integer column; negative for those without a sign.
 INTEGERS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64, "UInt8": -8, "UInt16": -16, "UInt32": -32, "UInt64": -64}
 
@@ -36,7 +38,7 @@ class Reader:
     """
 
     def __init__(self, columns: Sequence[Column], *, optional: frozenset[str] = frozenset()) -> None:
-        self.columns = list(columns)
+        self.columns, self.optional = list(columns), optional
         self.names = [column.name for column in columns]
         self.types = [type_of(column) for column in columns]
         self.may_lack = [column.nullable or column.name in optional for column in columns]
@@ -57,6 +59,9 @@ class Reader:
         self._many = msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]
         self._raw = msgspec.json.Decoder(list[msgspec.Raw]).decode
         self._width = len(self.names)
+        finite = [_FINITE if kind is float else kind for kind in self.types]
+        kinds = [kind | None if may_lack else kind for kind, may_lack in zip(finite, self.may_lack, strict=True)]
+        self._rows: Any = list[tuple[tuple(kinds)]]  # type: ignore[misc]  # a type made from the signature
 
     def one(self, body: bytes) -> Row:
         """Return the row of a body that is one object.
@@ -95,6 +100,18 @@ class Reader:
             rows = [tuple([None if value is UNSET else value for value in row]) for row in rows]
         return rows, self._raw(body)
 
+    def checked(self, rows: Sequence[Row]) -> list[Row]:
+        """Return rows of plain values, such as JSON has, as rows in the types of the columns.
+
+        Raises:
+            RequestError: 422, values do not fit; all problems are named.
+        """
+        try:
+            found: list[Row] = msgspec.convert(rows, self._rows)
+        except (msgspec.ValidationError, OverflowError):
+            raise self._unfit([dict(zip(self.names, row, strict=True)) for row in rows]) from None
+        return found
+
     def texts(self, rows: Sequence[Row]) -> list[msgspec.Raw]:
         """Return rows as JSON objects, as a client of our own protocol would have sent them."""
         return [msgspec.Raw(msgspec.json.encode(dict(zip(self.names, row, strict=True)))) for row in rows]
@@ -105,15 +122,18 @@ class Reader:
         rows = value if isinstance(value, list) else [value]
         if limit is not None and len(rows) > limit:
             return too_many_rows(len(rows), limit)
+        return self._unfit(rows)
+
+    def _unfit(self, rows: Sequence[Any]) -> RequestError:
         problems: list[dict[str, Any]] = []
         for number, row in enumerate(rows):
             for problem in self._problems(row):
                 problems.append({"row": number, **problem})
                 if len(problems) == MAX_PROBLEMS:
-                    return _unfit(problems, more=True)
+                    return unfit(problems, more=True)
         if not problems:
             return RequestError(status=400, message="the body cannot be read as JSON")
-        return _unfit(problems)
+        return unfit(problems)
 
     def _problems(self, row: Any) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
@@ -241,7 +261,8 @@ def too_many_rows(rows: int, limit: int) -> RequestError:
     return RequestError(status=413, message=f"the request has {rows:,} rows; at most {limit:,} are answered at once")
 
 
-def _unfit(problems: list[dict[str, Any]], *, more: bool = False) -> RequestError:
+def unfit(problems: list[dict[str, Any]], *, more: bool = False) -> RequestError:
+    """Return the error for values that do not fit, of which `problems` name the row and the field."""
     count = f"{len(problems)}{' or more' if more else ''}"
     message = f"{count} value{'s do' if len(problems) > 1 else ' does'} not fit the model's signature"
     return RequestError(status=422, message=message, problems=problems)
@@ -256,6 +277,6 @@ def shown(value: Any) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
     if isinstance(value, float) and not isfinite(value):
-        return "a number out of range"
+        return "NaN" if isnan(value) else "a number out of range"
     text = msgspec.json.encode(value).decode() if not isinstance(value, int) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
