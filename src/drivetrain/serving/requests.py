@@ -262,7 +262,7 @@ def too_many_rows(rows: int, limit: int) -> RequestError:
 
 
 def unfit(problems: list[dict[str, Any]], *, more: bool = False) -> RequestError:
-    """Return the error for values that do not fit, of which `problems` name the row and the field."""
+    """Return the error for values that do not fit; `more` says that not all of them are named."""
     count = f"{len(problems)}{' or more' if more else ''}"
     message = f"{count} value{'s do' if len(problems) > 1 else ' does'} not fit the model's signature"
     return RequestError(status=422, message=message, problems=problems)
