@@ -45,6 +45,7 @@ def fitted(reader: Reader, frame: pl.DataFrame) -> pl.DataFrame:
             is one.
 
     >>> from drivetrain.data.schema import Column
+    >>> from drivetrain.errors import RequestError
     >>> from drivetrain.serving.requests import Reader
     >>> reader = Reader([Column(name="stops", kind="int", dtype="Int32")])
     >>> fitted(reader, pl.DataFrame({"stops": [2.0, 1.0]}))["stops"].dtype
