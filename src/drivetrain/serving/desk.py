@@ -8,7 +8,7 @@ import msgspec
 
 from drivetrain.errors import RequestError
 from drivetrain.serving.batching import Batcher, Failure, Form, Reply
-from drivetrain.serving.counters import Counters, exposition, totals
+from drivetrain.serving.counters import Counters, Totals, exposition, totals
 from drivetrain.serving.feedback import FeedbackLog, read_labels
 from drivetrain.serving.journal import Journal, Names, folder_of
 from drivetrain.serving.watcher import Watcher
@@ -136,7 +136,11 @@ class Desk:
             problems = [f"{self.service.model} has no champion yet"]
         return told | ({"problems": problems} if problems else {})
 
+    def totals(self) -> Totals:
+        """Return the counters of all workers."""
+        return totals(self._folder)
+
     def metrics(self) -> str:
         """Return the counters of all workers, in the form of Prometheus."""
         live = self._watcher.live
-        return exposition(totals(self._folder), self.service.name, live.versions() if live else {})
+        return exposition(self.totals(), self.service.name, live.versions() if live else {})

@@ -44,6 +44,21 @@ def refusal(error: RequestError) -> Answer:
     return Answer(error.status, [*JSON, *extra_headers(error)], as_json(told))
 
 
+def in_words(error: RequestError) -> str:
+    """Return what is wrong in one text, the first problems included, for protocols whose clients show nothing else.
+
+    >>> problem = {"row": 3, "field": "stops", "found": "null", "wanted": "a whole number"}
+    >>> in_words(RequestError(status=422, message="1 value does not fit", problems=[problem]))
+    '1 value does not fit: stops of row 3 is null, and should be a whole number'
+    """
+    told = []
+    for problem in error.problems[:3]:
+        row = "" if problem["row"] is None else f" of row {problem['row']}"
+        told.append(f"{problem['field'] or 'something'}{row} is {problem['found']}, and should be {problem['wanted']}")
+    more = f"; and {len(error.problems) - 3} more" if len(error.problems) > 3 else ""
+    return f"{error.message}: {'; '.join(told)}{more}" if told else error.message
+
+
 def extra_headers(error: RequestError) -> Headers:
     """Return the headers that belong to an error, in whatever form a protocol tells it."""
     if error.status == 401:
