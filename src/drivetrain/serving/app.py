@@ -50,10 +50,11 @@ class App:
 
         self._loop = loop
         self._desk = Desk(loop, self.service, Store.open(self._store_path))
-        self._native = Native(self._desk)
+        self._native = Native(self._desk, loop)
         self._routes = Routes([*self._native.routes(), *Oip(self._desk).routes()])
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._native.close()
         self._desk.close()
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:

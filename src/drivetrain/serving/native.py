@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain import __version__
+from drivetrain.serving.media import TYPES, kind_of
 from drivetrain.serving.route import JSON, Answer, Headers, Request, Route, as_json
 
 if TYPE_CHECKING:
+    import asyncio
+
     from drivetrain.serving.desk import Desk
+    from drivetrain.serving.tables import Tables
 
 HTML: Headers = [
     ("content-type", "text/html; charset=utf-8"),
@@ -26,8 +30,14 @@ _JSON_BODY = ("application/json",)
 class Native:
     """Answers in our own protocol."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, loop: asyncio.AbstractEventLoop) -> None:
+        self._desk, self._loop = desk, loop
+        self._tables: Tables | None = None
+
+    def close(self) -> None:
+        """Give up what answering has opened."""
+        if self._tables is not None:
+            self._tables.close()
 
     def routes(self) -> list[Route]:
         """Return what it answers."""
@@ -40,12 +50,18 @@ class Native:
             Route("GET", "/openapi.json", self.openapi),
             Route("GET", "/version", self.version),
             Route("POST", "/feedback", self.feedback, takes=_JSON_BODY),
-            Route("POST", "/predict", self.predict, takes=_JSON_BODY),
+            Route("POST", "/predict", self.predict, takes=tuple(TYPES)),
         ]
 
     async def predict(self, request: Request) -> Answer:
-        """Answer one object, or an array of them."""
-        return await self.predicted(request.body)
+        """Answer one object, an array of them, or a table of rows."""
+        if kind_of(request.headers.get("content-type") or "") == "json":
+            return await self.predicted(request.body)
+        if self._tables is None:
+            from drivetrain.serving.tables import Tables
+
+            self._tables = Tables(self._desk, self._loop)
+        return await self._tables.predict(request)
 
     async def predicted(self, body: bytes) -> Answer:
         """Answer a body, whatever else the request says."""
