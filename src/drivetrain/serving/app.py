@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.errors import RequestError
 from drivetrain.serving.desk import Desk
 from drivetrain.serving.encoding import COMPRESSED, QUICK_BYTES, WORTH_BYTES, chosen, decoded, encoded
+from drivetrain.serving.invocations import Invocations
 from drivetrain.serving.native import Native
 from drivetrain.serving.oip import Oip
 from drivetrain.serving.route import Answer, Headers, Request, Routes, refusal
@@ -48,13 +49,11 @@ class App:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         from drivetrain.store.store import Store
 
-        self._loop = loop
         self._desk = Desk(loop, self.service, Store.open(self._store_path))
-        self._native = Native(self._desk, loop)
-        self._routes = Routes([*self._native.routes(), *Oip(self._desk).routes()])
+        self._native = Native(self._desk)
+        self._routes = Routes([*self._native.routes(), *Oip(self._desk).routes(), *Invocations(self._desk).routes()])
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._native.close()
         self._desk.close()
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
@@ -125,7 +124,7 @@ class App:
     async def _decoded(self, body: bytes, encoding: str) -> bytes:
         work = partial(decoded, body, encoding, limit=self._max_body)
         # How much comes out is not known beforehand, but not more than a thousand times as much.
-        return work() if len(body) * 1000 <= QUICK_BYTES else await self._loop.run_in_executor(None, work)
+        return work() if len(body) * 1000 <= QUICK_BYTES else await self._desk.aside(work)
 
     async def _compressed(self, headers: Any, fields: Headers, body: str | bytes) -> tuple[Headers, str | bytes]:
         """Return a large answer compressed, where the client takes that and it is not compressed already."""
@@ -134,7 +133,7 @@ class App:
             return fields, body
         plain = body.encode() if isinstance(body, str) else body
         work = partial(encoded, plain, name)
-        told = work() if len(plain) <= QUICK_BYTES else await self._loop.run_in_executor(None, work)
+        told = work() if len(plain) <= QUICK_BYTES else await self._desk.aside(work)
         return [*fields, ("content-encoding", name), ("vary", "accept-encoding")], told
 
     async def _limited(self, proto: Any) -> bytes:

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain import __version__
-from drivetrain.serving.media import TYPES, kind_of
+from drivetrain.serving.media import NAMES, TYPES, answer_kind, kind_of
 from drivetrain.serving.route import JSON, Answer, Headers, Request, Route, as_json
 
 if TYPE_CHECKING:
-    import asyncio
-
     from drivetrain.serving.desk import Desk
-    from drivetrain.serving.tables import Tables
 
 HTML: Headers = [
     ("content-type", "text/html; charset=utf-8"),
@@ -30,14 +27,8 @@ _JSON_BODY = ("application/json",)
 class Native:
     """Answers in our own protocol."""
 
-    def __init__(self, desk: Desk, loop: asyncio.AbstractEventLoop) -> None:
-        self._desk, self._loop = desk, loop
-        self._tables: Tables | None = None
-
-    def close(self) -> None:
-        """Give up what answering has opened."""
-        if self._tables is not None:
-            self._tables.close()
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
 
     def routes(self) -> list[Route]:
         """Return what it answers."""
@@ -57,11 +48,7 @@ class Native:
         """Answer one object, an array of them, or a table of rows."""
         if kind_of(request.headers.get("content-type") or "") == "json":
             return await self.predicted(request.body)
-        if self._tables is None:
-            from drivetrain.serving.tables import Tables
-
-            self._tables = Tables(self._desk, self._loop)
-        return await self._tables.predict(request)
+        return await self._table(request)
 
     async def predicted(self, body: bytes) -> Answer:
         """Answer a body, whatever else the request says."""
@@ -75,6 +62,21 @@ class Native:
         else:
             told = await desk.ask_text(live, (live.reader.one(body),), (_one_line(body),), "one")
         return Answer(200, JSON, told)
+
+    async def _table(self, request: Request) -> Answer:
+        from drivetrain.serving.tables import written
+
+        desk = self._desk
+        live, kind = desk.live(), kind_of(request.headers.get("content-type") or "")
+        rows, texts = await desk.aside(desk.tables.read, live.reader, request.body, kind)
+        form = answer_kind(request.headers.get("accept") or "", kind)
+        if form == "json":
+            given = live.reader.texts(rows) if texts is None else texts
+            told = await desk.ask_text(live, rows, given, "many") if rows else '{"predictions":[]}'
+            return Answer(200, JSON, told)
+        reply = await desk.ask(live, rows, texts)
+        body = await desk.aside(written, reply, live.champion.version.signature, form)
+        return Answer(200, [("content-type", NAMES[form])], body)
 
     async def feedback(self, request: Request) -> Answer:
         """Keep labels; they survive a power cut when this answers."""

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from drivetrain import __version__
 from drivetrain.errors import RequestError
 from drivetrain.serving.batching import Reply
+from drivetrain.serving.encoding import QUICK_BYTES
 from drivetrain.serving.live import Live
 from drivetrain.serving.requests import parse
 from drivetrain.serving.route import JSON, Answer, Request, Route, as_json, extra_headers, in_words
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from drivetrain.registry.version import Version
     from drivetrain.serving.counters import Totals
     from drivetrain.serving.desk import Desk
+    from drivetrain.serving.requests import Reader, Row
     from drivetrain.serving.tensors import Described, Tensor
 
 PLATFORM = "drivetrain"
@@ -172,8 +174,8 @@ class Oip:
     async def infer(self, request: Request) -> Answer:
         """Answer the rows that tensors hold."""
         live = self._live(request)
-        asked, tensors = read(request.body, request.headers.get(_HEADER_LENGTH))
-        rows = rows_from(live.reader, tensors, limit=self._desk.service.max_rows)
+        given = (request.body, request.headers.get(_HEADER_LENGTH), live.reader, self._desk.service.max_rows)
+        asked, rows = _rows(*given) if len(request.body) <= QUICK_BYTES else await self._desk.aside(_rows, *given)
         signature = live.champion.version.signature
         outputs = asked.outputs or []
         names = [each.name for each in outputs]
@@ -256,12 +258,19 @@ def read(body: bytes, header: str | None) -> tuple[Inference, list[Tensor]]:
     return asked, tensors
 
 
+def _rows(body: bytes, header: str | None, reader: Reader, limit: int) -> tuple[Inference, list[Row]]:
+    asked, tensors = read(body, header)
+    return asked, rows_from(reader, tensors, limit=limit)
+
+
 def _asked(text: bytes) -> Inference:
     try:
         asked = _DECODER.decode(text)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        parse(text)
-        raise RequestError(status=400, message=f"the request does not have the protocol's form: {error}") from None
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        try:
+            asked = msgspec.convert(parse(text, nan_is_null=True), Inference)  # Triton's client writes NaN
+        except (msgspec.ValidationError, OverflowError) as error:
+            raise RequestError(status=400, message=f"the request does not have the protocol's form: {error}") from None
     given = [asked.parameters, *(each.parameters for each in (*asked.inputs, *(asked.outputs or ())))]
     for name in _UNKNOWN_PARAMETERS:
         if any(name in each for each in given if each):

@@ -100,7 +100,7 @@ class Routes:
             if "{" not in route.path:
                 self._exact.setdefault(route.path, {})[route.method] = route
             else:
-                pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(route.path))
+                pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/:]+)", re.escape(route.path))
                 self._open.setdefault(route.path, (re.compile(pattern), {}))[1][route.method] = route
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,26 +10,20 @@ import polars as pl
 
 from drivetrain.errors import RequestError
 from drivetrain.serving.fit import fit, fitted
-from drivetrain.serving.media import NAMES, answer_kind, kind_of
 from drivetrain.serving.requests import MAX_PROBLEMS, too_many_rows, unfit, wanted
-from drivetrain.serving.route import JSON, Answer, Request
 from drivetrain.serving.unpack import Unpacker
 
 if TYPE_CHECKING:
-    import asyncio
-
     from drivetrain.registry.version import Signature
     from drivetrain.serving.batching import Reply
-    from drivetrain.serving.desk import Desk
     from drivetrain.serving.requests import Reader, Row
+    from drivetrain.serving.service import Terms
 
 
 class Tables:
-    """Answers tables of rows, each in its own form or in one that the client accepts."""
+    """Reads tables of rows; for threads, since a large one takes longer than a loop can spare."""
 
-    def __init__(self, desk: Desk, loop: asyncio.AbstractEventLoop) -> None:
-        self._desk, self._loop = desk, loop
-        terms = desk.service
+    def __init__(self, terms: Terms) -> None:
         self._max_rows = terms.max_rows
         self._unpacker = Unpacker(
             max_rows=terms.max_rows, max_body_bytes=terms.max_body_bytes, timeout_s=terms.timeout_s
@@ -40,23 +33,8 @@ class Tables:
         """End the process that unpacks tables."""
         self._unpacker.close()
 
-    async def predict(self, request: Request) -> Answer:
-        """Answer a table: the ids, the versions and the predictions of its rows, in their order."""
-        live = self._desk.live()
-        kind = kind_of(request.headers.get("content-type") or "")
-        reading = partial(self.rows, live.reader, request.body, kind)
-        rows, texts = await self._loop.run_in_executor(None, reading)
-        answer = answer_kind(request.headers.get("accept") or "", kind)
-        if answer == "json":
-            given = live.reader.texts(rows) if texts is None else texts
-            told = await self._desk.ask_text(live, rows, given, "many") if rows else '{"predictions":[]}'
-            return Answer(200, JSON, told)
-        reply = await self._desk.ask(live, rows, texts)
-        writing = partial(written, reply, live.champion.version.signature, answer)
-        return Answer(200, [("content-type", NAMES[answer])], await self._loop.run_in_executor(None, writing))
-
-    def rows(self, reader: Reader, body: bytes, kind: str) -> tuple[list[Row], list[msgspec.Raw] | None]:
-        """Return the rows of a table, and their texts where they came as such.
+    def read(self, reader: Reader, body: bytes, kind: str) -> tuple[list[Row], list[msgspec.Raw] | None]:
+        """Return the rows of a body of some kind, and their texts where they came as such.
 
         Raises:
             RequestError: 400, it cannot be read; 413, it is too large; 422, something in it does not fit.
