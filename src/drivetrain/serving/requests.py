@@ -203,8 +203,8 @@ def wanted(column: Column, reason: str = "") -> str:
     return words + (", or null" if column.nullable else "")
 
 
-def parse(body: bytes) -> Any:
-    """Return a body as JSON, by the strictest reading.
+def parse(body: bytes, *, nan_is_null: bool = False) -> Any:
+    """Return a body as JSON, by the strictest reading; only NaN is let pass as null where that is asked for.
 
     Raises:
         RequestError: it is no JSON, is nested too deeply, or has a name twice in one object.
@@ -215,7 +215,7 @@ def parse(body: bytes) -> Any:
         raise RequestError(status=400, message=f"the body is not UTF-8 (byte {error.start})") from None
     value: Any = None
     try:
-        value = _STRICT.decode(text)
+        value = (_WITH_NAN if nan_is_null else _STRICT).decode(text)
         msgspec.json.encode(value)  # a lone surrogate cannot be written again
     except JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
@@ -248,12 +248,17 @@ def _constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number; send null")
 
 
+def _constant_or_null(name: str) -> Any:
+    return None if name == "NaN" else _constant(name)
+
+
 def _integer(text: str) -> int | float:
     # Python refuses very long integers, and reading them takes time that grows with the square of the length.
     return int(text) if len(text) < 400 else float("inf")
 
 
 _STRICT = JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
+_WITH_NAN = JSONDecoder(object_pairs_hook=_object, parse_constant=_constant_or_null, parse_int=_integer)
 
 
 def too_many_rows(rows: int, limit: int) -> RequestError:
