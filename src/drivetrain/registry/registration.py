@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from drivetrain.store.artifact import Artifact
     from drivetrain.system.part import Job
     from drivetrain.training.model import Model
+    from drivetrain.training.ready import Ready
 
 
 # Forms whose models are asked in another way.
 _WITHOUT_PREDICT = ("onnx", "torch")
 
 
-def register(model: Model, job: Job, *, metrics: Mapping[str, float]) -> Version:
+def register(model: Model | Ready, job: Job, *, metrics: Mapping[str, float]) -> Version:
     """Return the version of what a run trained: a new one, or the one there is already for the same keys."""
     ledger = job.store.ledger
     artifact = job.artifact(model.name)
@@ -39,14 +40,15 @@ def register(model: Model, job: Job, *, metrics: Mapping[str, float]) -> Version
     if known:
         return known[0]
     signature = msgspec.convert(detail["signature"], Signature)
-    value = job.value(model.name)
-    if artifact.format not in _WITHOUT_PREDICT and not hasattr(value, "predict"):
-        raise Refused(
-            f"the model {model.name!r} is kept as {artifact.format}, and what is read back of it cannot predict",
-            remedy="return an estimator of a library that is supported, or allow pickle: see store.allow_pickle",
-            place=model.place,
-        )
-    artifact = _with_fast_build(artifact, value, signature, job)
+    if detail["training"]:
+        value = job.value(model.name)
+        if artifact.format not in _WITHOUT_PREDICT and not hasattr(value, "predict"):
+            raise Refused(
+                f"the model {model.name!r} is kept as {artifact.format}, and what is read back of it cannot predict",
+                remedy="return an estimator of a library that is supported, or allow pickle: see store.allow_pickle",
+                place=model.place,
+            )
+        artifact = _with_fast_build(artifact, value, signature, job)
     code = pack(job.system, Path(job.root), job.store)
     with ledger.transaction():
         last = ledger.find(Version, {"model": model.name}, order="-number", limit=1)
@@ -74,7 +76,7 @@ def register(model: Model, job: Job, *, metrics: Mapping[str, float]) -> Version
             ledger,
             "version.registered",
             subject=version.id,
-            message=f"{version.id} was trained",
+            message=f"{version.id} was {'trained' if detail['training'] else 'made of a model that was ready'}",
             evidence=dict(metrics),
         )
     return version

@@ -89,7 +89,8 @@ class Desk:
         """
         if not rows:
             return Reply([], [], [])
-        reply = await self._told(live, rows, live.reader.texts(rows) if texts is None else texts, "values")
+        kept = live.reader.texts(rows) if texts is None else live.reader.kept(rows, texts)
+        reply = await self._told(live, rows, kept, "values")
         assert isinstance(reply, Reply)
         return reply
 
@@ -99,7 +100,7 @@ class Desk:
         Raises:
             RequestError: see `ask`.
         """
-        reply = await self._told(live, rows, texts, form)
+        reply = await self._told(live, rows, live.reader.kept(rows, texts), form)
         assert isinstance(reply, str)
         return reply
 
