@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tests.serving.world import register
 
+from drivetrain.serving.answers import Answers
 from drivetrain.serving.batching import Failure, Reply
 from drivetrain.serving.counters import Counters
 from drivetrain.serving.curve import Curve
 from drivetrain.serving.journal import Journal, Names
 from drivetrain.serving.live import Live, Wanted
-from drivetrain.serving.predictor import Answers, Predictor
+from drivetrain.serving.predictor import Predictor
 from drivetrain.serving.queue import Queue
 
 if TYPE_CHECKING:

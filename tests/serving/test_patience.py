@@ -75,9 +75,8 @@ def test_a_client_that_could_not_be_answered_before_it_goes_is_told_so_at_once(
         second = pool.submit(ask, server, "second", header).result()
         took_s = time.monotonic() - began
 
-        assert (first.result().status_code, second.status_code) == (200, 503)
+        assert (first.result().status_code, second.status_code) == (200, 504)
     assert took_s < TAKES_S / 2
-    assert second.headers["retry-after"] == "1"
 
 
 def test_a_client_that_has_gone_is_not_worked_for(slow: tuple[Server, Store]) -> None:

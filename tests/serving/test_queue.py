@@ -13,9 +13,9 @@ import msgspec
 import pytest
 from tests.serving.clockwork import Told, World, share_within
 
+from drivetrain.serving.answers import Answers
 from drivetrain.serving.batching import Failure
 from drivetrain.serving.counters import totals
-from drivetrain.serving.predictor import Answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -271,7 +271,7 @@ def test_a_client_that_waits_less_is_told_so_and_not_worked_for(store: Store, tm
     first, hasty, hopeless, patient = world.run(work)
 
     # Two cannot be answered before they go: 90 ms of another batch, and 100 ms of their own.
-    assert [told.status for told in (first, hasty, hopeless, patient)] == [200, 503, 503, 200]
+    assert [told.status for told in (first, hasty, hopeless, patient)] == [200, 504, 504, 200]
     assert world.model.sizes == [1, 1]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from drivetrain.errors import RequestError
 from drivetrain.serving.journal import Line
 from drivetrain.serving.live import picked
 from drivetrain.store.record import new_id
@@ -15,8 +16,8 @@ from drivetrain.store.record import new_id
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from drivetrain.serving.live import Live
-    from drivetrain.serving.predictor import Answers, Predictor
+    from drivetrain.serving.answers import Answers
+    from drivetrain.serving.live import Arm, Live
     from drivetrain.serving.requests import Row
 
 LOG = logging.getLogger("drivetrain.serving")
@@ -80,7 +81,7 @@ class Answered(msgspec.Struct, frozen=True):
     """The rows of one arm, by their places in the batch, and what its version answered."""
 
     arm: str
-    predictor: Predictor
+    predictor: Arm
     places: Sequence[int]
     answers: Answers
 
@@ -121,7 +122,12 @@ def _by_arm(batch: Batch, places: range, max_batch: int) -> list[Answered]:
 
 
 def _in_pieces(
-    batch: Batch, arm: str, predictor: Predictor, places: Sequence[int], columns: list[int] | None, max_batch: int
+    batch: Batch,
+    arm: str,
+    predictor: Arm,
+    places: Sequence[int],
+    columns: list[int] | None,
+    max_batch: int,
 ) -> list[Answered]:
     if len(places) == len(batch.rows) <= max_batch:
         return [Answered(arm, predictor, places, predictor.answer(picked(batch.rows, columns)))]
@@ -134,7 +140,9 @@ def _in_pieces(
 
 
 def failure_of(error: Exception) -> Failure:
-    """Return what a client is told of an error that is not its own, and log the error itself."""
+    """Return what a client is told of an error, and log one that is not the client's own."""
+    if isinstance(error, RequestError):  # the model says itself what is wrong with a request
+        return Failure(error.status, error.message, error.error_id)
     error_id = new_id("error")
     LOG.error("%s: a request could not be answered", error_id, exc_info=error)
     return Failure(500, f"the model failed on this request; the server's log has more under {error_id}", error_id)
@@ -158,7 +166,7 @@ def _line(batch: Batch, part: Answered) -> Line:
         names,
         None if place is None else [batch.rows[each][place] for each in part.places],
         texts,
-        answers.predictions,
+        answers.predictions if answers.logged is None else answers.logged,
         answers.probabilities,
         None if answers.features is None else answers.features.to_dict(as_series=False),
     )
@@ -200,6 +208,9 @@ def _texts(batch: Batch, parts: list[Answered]) -> list[str]:
             for place, value, shares in zip(part.places, values, part.answers.probabilities, strict=True):
                 shown = _json(dict(zip(classes, shares, strict=True)))
                 told[place] = f'{{"id":"{batch.names[place]}{start}{_json(value)},"probabilities":{shown}}}'
+        elif part.predictor.version.signature.task == "values":
+            for place, value in zip(part.places, values, strict=True):
+                told[place] = f'{{"id":"{batch.names[place]}{start}{_json(value)}}}'
         else:
             for place, value in zip(part.places, values, strict=True):
                 # Python writes finite floats as JSON does.
@@ -207,7 +218,7 @@ def _texts(batch: Batch, parts: list[Answered]) -> list[str]:
     return told
 
 
-def _values(batch: Batch, parts: list[Answered]) -> list[tuple[Predictor, Any, list[float] | None]]:
+def _values(batch: Batch, parts: list[Answered]) -> list[tuple[Arm, Any, list[float] | None]]:
     """Return for each row who answered it, and what; rows whose request failed have nobody."""
     found: list[Any] = [None] * len(batch.rows)
     for part in parts:
@@ -217,7 +228,7 @@ def _values(batch: Batch, parts: list[Answered]) -> list[tuple[Predictor, Any, l
     return found
 
 
-def _reply(names: list[str], values: list[tuple[Predictor, Any, list[float] | None]]) -> Reply:
+def _reply(names: list[str], values: list[tuple[Arm, Any, list[float] | None]]) -> Reply:
     if not values:
         return Reply([], [], [])
     predictors, predictions, shares = zip(*values, strict=True)

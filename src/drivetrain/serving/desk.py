@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from drivetrain.errors import RequestError
 from drivetrain.serving.batching import Failure, Form, Reply
-from drivetrain.serving.counters import Counters, exposition, totals
+from drivetrain.serving.counters import Counters, Totals, exposition, totals
 from drivetrain.serving.feedback import FeedbackLog, read_labels
 from drivetrain.serving.journal import Journal, Names, folder_of
 from drivetrain.serving.patience import ENDLESS, Patience, unless_gone
@@ -17,19 +19,23 @@ from drivetrain.serving.watcher import Watcher
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from drivetrain.serving.live import Live
     from drivetrain.serving.requests import Row
     from drivetrain.serving.service import Terms
+    from drivetrain.serving.tables import Tables
     from drivetrain.store.store import Store
+
+T = TypeVar("T")
 
 
 class Desk:
     """What all protocols of one worker share: the versions that answer, the batches, the logs and the counters."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, service: Terms, store: Store) -> None:
-        self.service, self.store = service, store
+    def __init__(self, loop: asyncio.AbstractEventLoop, service: Terms, store: Store, *, grpc_port: int = 0) -> None:
+        self.service, self.store, self._grpc_port = service, store, grpc_port
+        self._loop = loop
         folder = folder_of(store, service.name)
         self._folder = folder
         self.counters = Counters(folder)
@@ -50,6 +56,8 @@ class Desk:
     def close(self) -> None:
         """Stop watching, and close the logs."""
         self._watcher.stop()
+        if "tables" in vars(self):
+            self.tables.close()
         self._feedback.close()
         self._queue.close()
         self._journal.close()
@@ -58,6 +66,17 @@ class Desk:
     def _tend(self) -> None:
         self._journal.close_if_old()
         self._feedback.tend()
+
+    @cached_property
+    def tables(self) -> Tables:
+        """What reads tables of rows: loaded when the first one comes."""
+        from drivetrain.serving.tables import Tables
+
+        return Tables(self.service)
+
+    async def aside(self, work: Callable[..., T], *given: Any) -> T:
+        """Return what some work gives that takes longer than the loop can spare, done in a thread."""
+        return await self._loop.run_in_executor(None, work, *given)
 
     @property
     def answering(self) -> Live | None:
@@ -87,19 +106,23 @@ class Desk:
         rows: Sequence[Row],
         texts: Sequence[msgspec.Raw] | None = None,
         *,
+        within_s: float | None = None,
         patience: Patience = ENDLESS,
     ) -> Reply:
         """Return what rows are answered, all or none.
 
         A row has a value for each column of `live.reader`. `texts` are the rows as JSON objects for the log; where a
-        protocol has none, they are written here. `patience` says how long the client waits.
+        protocol has none, they are written here. How long the client waits is told by `patience`, or as `within_s`.
 
         Raises:
             RequestError: the model failed on the request (500), it would take too long (503) or took too long (504).
         """
         if not rows:
             return Reply([], [], [])
-        reply = await self._told(live, rows, live.reader.texts(rows) if texts is None else texts, "values", patience)
+        if within_s is not None:
+            patience = Patience(monotonic() + within_s)
+        kept = live.reader.texts(rows) if texts is None else live.reader.kept(rows, texts)
+        reply = await self._told(live, rows, kept, "values", patience)
         assert isinstance(reply, Reply)
         return reply
 
@@ -111,7 +134,7 @@ class Desk:
         Raises:
             RequestError: see `ask`.
         """
-        reply = await self._told(live, rows, texts, form, patience)
+        reply = await self._told(live, rows, live.reader.kept(rows, texts), form, patience)
         assert isinstance(reply, str)
         return reply
 
@@ -149,6 +172,8 @@ class Desk:
         told: dict[str, Any] = {"status": "ready" if live else "waiting", "versions": live.versions() if live else {}}
         if live is not None and live.challenger is not None:
             told["canary_share"] = live.want.share
+        if self._grpc_port:
+            told["grpc_port"] = self._grpc_port
         log_error = self._queue.log_error
         log_problem = f"predictions are not logged at the moment: {log_error}" if log_error else ""
         problems = [each for each in (self._watcher.problem, log_problem) if each]
@@ -156,7 +181,11 @@ class Desk:
             problems = [f"{self.service.model} has no champion yet"]
         return told | ({"problems": problems} if problems else {})
 
+    def totals(self) -> Totals:
+        """Return the counters of all workers."""
+        return totals(self._folder)
+
     def metrics(self) -> str:
         """Return the counters of all workers, in the form of Prometheus."""
         live = self._watcher.live
-        return exposition(totals(self._folder), self.service.name, live.versions() if live else {})
+        return exposition(self.totals(), self.service.name, live.versions() if live else {})

@@ -157,7 +157,8 @@ class Queue:
         between = self._large_rows if is_large else min(self._large_rows, self._small_rows + piece)
         ahead_s = self._ahead_s(now)
         needs_s = ahead_s + self._work_s(self._small_rows + between + len(asked.rows))
-        has_s = asked.until - now if is_large else min(self._promise_s, asked.until - now)
+        waits_s = asked.until - now
+        has_s = waits_s if is_large else min(self._promise_s, waits_s)
         if needs_s <= has_s:
             return True
         message = (
@@ -165,7 +166,10 @@ class Queue:
             f"and has {max(has_s, 0.0):.3g} s"
         )
         over_s = ahead_s + (self._small_rows + self._large_rows) / self._limit * self._limit_s
-        asked.future.set_result(Failure(503, message, retry_after_s=min(max(1, ceil(over_s)), 60)))
+        # Where it is the client that waits for too short a time, coming again later would not help it.
+        is_hasty = has_s == waits_s < self._timeout_s * 0.999
+        status = 504 if is_hasty else 503
+        asked.future.set_result(Failure(status, message, retry_after_s=min(max(1, ceil(over_s)), 60)))
         self._counters.add("turned_away")
         return False
 
