@@ -11,6 +11,8 @@ from drivetrain.serving.requests import INTEGERS, MAX_PROBLEMS, shown, unfit, wa
 from drivetrain.serving.table import exact, times_read
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from drivetrain.data.schema import Column
     from drivetrain.serving.requests import Reader
 
@@ -56,16 +58,20 @@ def fitted(reader: Reader, frame: pl.DataFrame) -> pl.DataFrame:
     ...     error.problems
     [{'row': 1, 'field': 'stops', 'found': '1.5', 'wanted': 'a whole number'}]
     """
-    strange = [
-        {"row": None, "field": name, "found": "an unknown field", "wanted": nearest(name, reader.names)}
-        for name in frame.columns
-        if name not in reader.names
-    ]
     found = fit(reader, frame)
-    problems = [*strange, *found.problems]
+    problems = [*strangers(reader, frame.columns), *found.problems]
     if problems:
         raise unfit(problems[:MAX_PROBLEMS], more=len(problems) > MAX_PROBLEMS)
     return found.frame
+
+
+def strangers(reader: Reader, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a problem for each name that is no column of a request."""
+    return [
+        {"row": None, "field": name, "found": "an unknown field", "wanted": nearest(name, reader.names)}
+        for name in names
+        if name not in reader.names
+    ]
 
 
 def fit(reader: Reader, frame: pl.DataFrame, *, text: bool = False, limit: int | None = MAX_PROBLEMS + 1) -> Fit:

@@ -206,7 +206,7 @@ def _from_lists(data: list[Any], names: list[str] | None, reader: Reader, limit:
 
 def _from_instances(given: Any, reader: Reader, limit: int) -> list[Row]:
     """Return the rows of a list of objects, of lists in the signature's order, or of values of the only column."""
-    if isinstance(given, list) and not any(isinstance(row, dict) for row in given):
+    if isinstance(given, list) and given and not any(isinstance(row, dict) for row in given):
         return _from_lists(given, None, reader, limit)
     return _from_records(given, reader, limit)
 

@@ -54,7 +54,8 @@ def in_words(error: RequestError) -> str:
     told = []
     for problem in error.problems[:3]:
         row = "" if problem["row"] is None else f" of row {problem['row']}"
-        told.append(f"{problem['field'] or 'something'}{row} is {problem['found']}, and should be {problem['wanted']}")
+        field = (problem["field"] or "something")[:60]
+        told.append(f"{field}{row} is {problem['found']}, and should be {problem['wanted']}")
     more = f"; and {len(error.problems) - 3} more" if len(error.problems) > 3 else ""
     return f"{error.message}: {'; '.join(told)}{more}" if told else error.message
 

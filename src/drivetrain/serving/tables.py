@@ -9,7 +9,7 @@ import msgspec
 import polars as pl
 
 from drivetrain.errors import RequestError
-from drivetrain.serving.fit import fit, fitted
+from drivetrain.serving.fit import fit, fitted, strangers
 from drivetrain.serving.requests import MAX_PROBLEMS, too_many_rows, unfit, wanted
 from drivetrain.serving.unpack import Unpacker
 
@@ -72,8 +72,11 @@ def from_csv(body: bytes, reader: Reader, limit: int) -> pl.DataFrame:
     Raises:
         RequestError: 400, it cannot be read; 413, it has more than `limit` rows; 422, a value is not of its column.
     """
-    if not body.strip():
-        raise RequestError(status=400, message="the body is empty: the first line of a CSV body has the names")
+    try:
+        if not body.decode().strip():
+            raise RequestError(status=400, message="the body is empty: the first line of a CSV body has the names")
+    except UnicodeDecodeError as error:
+        raise RequestError(status=400, message=f"the body is not UTF-8 (byte {error.start})") from None
     try:
         texts = pl.read_csv(body, infer_schema=False, n_rows=limit + 1, raise_if_empty=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
@@ -82,11 +85,10 @@ def from_csv(body: bytes, reader: Reader, limit: int) -> pl.DataFrame:
     if texts.height > limit:
         raise too_many_rows(_lines(body), limit)
     found = fit(reader, texts, text=True)
-    if found.problems:
-        raise unfit(found.problems[:MAX_PROBLEMS], more=len(found.problems) > MAX_PROBLEMS)
-    others = [texts[name] for name in texts.columns if name not in reader.names]
-    given = [name for name in texts.columns if name in reader.names]
-    return found.frame.select(given).with_columns(others)
+    problems = [*strangers(reader, texts.columns), *found.problems]
+    if problems:
+        raise unfit(problems[:MAX_PROBLEMS], more=len(problems) > MAX_PROBLEMS)
+    return found.frame
 
 
 def _lines(body: bytes) -> int:
