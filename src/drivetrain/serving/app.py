@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from drivetrain.serving.grpc.server import GrpcServer
     from drivetrain.serving.service import Terms
 
 LOG = logging.getLogger("drivetrain.serving")
@@ -36,11 +37,23 @@ class App:
     """Answers requests to a service from this process.
 
     `hosts` are the names that the Host header may give; empty allows all. `token` is what every request must carry,
-    save those for /healthz and /readyz; empty asks for none.
+    save those for /healthz and /readyz; empty asks for none. gRPC is answered at `grpc_host` and `grpc_port`, where
+    there is one.
     """
 
-    def __init__(self, service: Terms, store_path: Path, *, token: str = "", hosts: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        service: Terms,
+        store_path: Path,
+        *,
+        token: str = "",
+        hosts: tuple[str, ...] = (),
+        grpc_host: str = "",
+        grpc_port: int = 0,
+    ) -> None:
         self.service, self._store_path = service, store_path
+        self._token, self._grpc_host, self._grpc_port = token, grpc_host, grpc_port
+        self._grpc: GrpcServer | None = None
         self._authorization = f"Bearer {token}".encode() if token else b""
         self._hosts = frozenset(hosts)
         self._known_hosts: set[str] = set()
@@ -49,11 +62,18 @@ class App:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         from drivetrain.store.store import Store
 
-        self._desk = Desk(loop, self.service, Store.open(self._store_path))
+        self._desk = Desk(loop, self.service, Store.open(self._store_path), grpc_port=self._grpc_port)
         self._native = Native(self._desk)
         self._routes = Routes([*self._native.routes(), *Oip(self._desk).routes(), *Invocations(self._desk).routes()])
+        if self._grpc_port:
+            from drivetrain.serving.grpc.server import GrpcServer
+
+            self._grpc = GrpcServer(self._desk, f"{self._grpc_host}:{self._grpc_port}", token=self._token)
+            loop.run_until_complete(self._grpc.start())
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._grpc is not None:
+            loop.run_until_complete(self._grpc.stop(self.service.timeout_s))
         self._desk.close()
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:

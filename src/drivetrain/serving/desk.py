@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +16,6 @@ from drivetrain.serving.journal import Journal, Names, folder_of
 from drivetrain.serving.watcher import Watcher
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Sequence
 
     from drivetrain.serving.live import Live
@@ -30,8 +30,8 @@ T = TypeVar("T")
 class Desk:
     """What all protocols of one worker share: the versions that answer, the batches, the logs and the counters."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, service: Terms, store: Store) -> None:
-        self.service, self.store = service, store
+    def __init__(self, loop: asyncio.AbstractEventLoop, service: Terms, store: Store, *, grpc_port: int = 0) -> None:
+        self.service, self.store, self._grpc_port = service, store, grpc_port
         self._loop = loop
         folder = folder_of(store, service.name)
         self._folder = folder
@@ -96,18 +96,27 @@ class Desk:
             raise RequestError(status=503, message=f"{self.service.name} cannot answer: {reason}")
         return live
 
-    async def ask(self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw] | None = None) -> Reply:
+    async def ask(
+        self,
+        live: Live,
+        rows: Sequence[Row],
+        texts: Sequence[msgspec.Raw] | None = None,
+        *,
+        within_s: float | None = None,
+    ) -> Reply:
         """Return what rows are answered, all or none.
 
         A row has a value for each column of `live.reader`. `texts` are the rows as JSON objects for the log; where a
-        protocol has none, they are written here.
+        protocol has none, they are written here. A protocol whose clients can give up gives `within_s`: then neither
+        the end of that time nor a cancellation touches the others in the batch.
 
         Raises:
             RequestError: the model failed on the request (500), none was free (503) or it took too long (504).
         """
         if not rows:
             return Reply([], [], [])
-        reply = await self._told(live, rows, live.reader.texts(rows) if texts is None else texts, "values")
+        texts = live.reader.texts(rows) if texts is None else texts
+        reply = await self._told(live, rows, texts, "values", within_s)
         assert isinstance(reply, Reply)
         return reply
 
@@ -121,9 +130,17 @@ class Desk:
         assert isinstance(reply, str)
         return reply
 
-    async def _told(self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form) -> str | Reply:
+    async def _told(
+        self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form, within_s: float | None = None
+    ) -> str | Reply:
         batch, number = self._batcher.add(live, rows, texts, form)
-        await batch.done
+        if within_s is None:
+            await batch.done
+        else:
+            # Whoever awaits a future and is cancelled, cancels it for all who await it; this waits beside it.
+            await asyncio.wait((batch.done,), timeout=within_s)
+            if not batch.done.done():
+                raise RequestError(status=504, message=f"there was no answer within the {within_s:g} s that were left")
         reply = batch.replies[number]
         if isinstance(reply, Failure):
             raise RequestError(status=reply.status, message=reply.message, error_id=reply.error_id)
@@ -147,6 +164,8 @@ class Desk:
         told: dict[str, Any] = {"status": "ready" if live else "waiting", "versions": live.versions() if live else {}}
         if live is not None and live.challenger is not None:
             told["canary_share"] = live.want.share
+        if self._grpc_port:
+            told["grpc_port"] = self._grpc_port
         log_error = self._batcher.log_error
         log_problem = f"predictions are not logged at the moment: {log_error}" if log_error else ""
         problems = [each for each in (self._watcher.problem, log_problem) if each]

@@ -21,6 +21,7 @@ HTML: Headers = [
     ("referrer-policy", "no-referrer"),
 ]  # fmt: skip
 PROMETHEUS: Headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8")]
+TEXT: Headers = [("content-type", "text/plain; charset=utf-8")]
 _JSON_BODY = ("application/json",)
 
 
@@ -39,6 +40,7 @@ class Native:
             Route("GET", "/readyz", self.readiness),
             Route("GET", "/metrics", self.metrics),
             Route("GET", "/openapi.json", self.openapi),
+            Route("GET", "/service.proto", self.contract),
             Route("GET", "/version", self.version),
             Route("POST", "/feedback", self.feedback, takes=_JSON_BODY),
             Route("POST", "/predict", self.predict, takes=tuple(TYPES)),
@@ -117,6 +119,12 @@ class Native:
         from drivetrain.serving.openapi import description
 
         return Answer(200, JSON, as_json(description(self._desk.service, self._desk.live())))
+
+    async def contract(self, request: Request) -> Answer:
+        """Give the typed gRPC service as the text of a .proto file."""
+        from drivetrain.serving.contract import contract
+
+        return Answer(200, TEXT, contract(self._desk.service.name, self._desk.live()))
 
     async def page(self, request: Request) -> Answer:
         """Show the service to people."""
