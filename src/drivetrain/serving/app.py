@@ -63,8 +63,9 @@ class App:
         from drivetrain.store.store import Store
 
         self._desk = Desk(loop, self.service, Store.open(self._store_path), grpc_port=self._grpc_port)
-        self._native = Native(self._desk)
-        self._routes = Routes([*self._native.routes(), *Oip(self._desk).routes(), *Invocations(self._desk).routes()])
+        others = [*Oip(self._desk).routes(), *Invocations(self._desk).routes()]
+        self._native = Native(self._desk, others)
+        self._routes = Routes([*self._native.routes(), *others])
         if self._grpc_port:
             from drivetrain.serving.grpc.server import GrpcServer
 

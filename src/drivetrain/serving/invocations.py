@@ -9,9 +9,9 @@ from urllib.parse import unquote
 from drivetrain.errors import RequestError, nearest
 from drivetrain.serving.columns import from_columns, unnamed
 from drivetrain.serving.encoding import QUICK_BYTES
-from drivetrain.serving.media import TYPES, kind_of
+from drivetrain.serving.media import TYPES, as_csv, kind_of
 from drivetrain.serving.requests import MAX_PROBLEMS, parse, shown, too_many_rows, unfit, wanted
-from drivetrain.serving.route import JSON, Answer, Request, Route, as_json, extra_headers, in_words
+from drivetrain.serving.route import JSON, Answer, Bodies, Body, Request, Route, as_json, extra_headers, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # What reads the rows of each form, out of what stands under its name.
 Forms: TypeAlias = "Mapping[str, Callable[[Any, Reader, int], list[Row]]]"
 _JSON_BODY = ("application/json",)
+_ROWS: dict[str, Any] = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}}
+_LISTS: dict[str, Any] = {"type": "array", "items": {"type": "array"}}
 _CODES = {
     413: "REQUEST_LIMIT_EXCEEDED",
     500: "INTERNAL_ERROR",
@@ -58,11 +60,54 @@ class Invocations:
         return [
             Route("GET", "/ping", self.ping, refuse=refused),
             Route("GET", "/health", self.ping, refuse=refused),
-            Route("POST", "/invocations", self.invocations, takes=tuple(TYPES), refuse=refused),
+            Route("POST", "/invocations", self.invocations, tuple(TYPES), refused, self._bodies),
             Route("GET", "/v1/models", self.models, refuse=refused_v1),
             Route("GET", "/v1/models/{model}", self.model, refuse=refused_v1),
-            Route("POST", "/v1/models/{model}:predict", self.predict, takes=_JSON_BODY, refuse=refused_v1),
+            Route("POST", "/v1/models/{model}:predict", self.predict, _JSON_BODY, refused_v1, self._bodies_v1),
         ]
+
+    def _bodies(self, live: Live) -> Bodies:
+        from drivetrain.serving.openapi import example_request, object_of
+
+        row = example_request(live)
+        split = {"columns": list(row), "data": [list(row.values())] * 2}
+        bodies = self._bodies_v1(live)
+        asked = bodies.asked["application/json"]
+        frames = {"dataframe_split": {"dataframe_split": split}, "dataframe_records": {"dataframe_records": [row, row]}}
+        schema = object_of({"columns": {"type": "array", "items": {"enum": live.reader.names}}, "data": _LISTS})
+        schemas = [object_of({"dataframe_split": schema}), object_of({"dataframe_records": _ROWS})]
+        return Bodies(
+            {
+                "application/json": Body({"oneOf": [*schemas, *asked.schema["oneOf"]]}, frames | asked.examples),
+                "text/csv": Body({"type": "string"}, {"two rows": as_csv([row, row])}),
+                "application/vnd.apache.parquet": Body({"type": "string", "format": "binary"}),
+            },
+            bodies.told,
+        )
+
+    def _bodies_v1(self, live: Live) -> Bodies:
+        from drivetrain.serving.openapi import array_of, example_answer, example_request, object_of
+
+        row, answer = example_request(live), example_answer(live)
+        columns = {"type": "object", "additionalProperties": {"type": "array"}}
+        examples = {
+            "instances": {"instances": [row, row]},
+            "lists": {"instances": [list(row.values())] * 2},
+            "columns": {"inputs": {name: [value] * 2 for name, value in row.items()}},
+        }
+        told: dict[str, Any] = {"predictions": {"type": "array"}, "probabilities": array_of({"type": "array"})}
+        told |= dict.fromkeys(("ids", "versions"), array_of({"type": "string"}))
+        shown = {
+            "predictions": [answer["prediction"]] * 2,
+            "ids": [answer["id"]] * 2,
+            "versions": [answer["version"]] * 2,
+        }
+        either = {"anyOf": [_ROWS["items"], {"type": "array"}]}
+        forms = [object_of({"instances": array_of(either)}), object_of({"inputs": columns})]
+        return Bodies(
+            {"application/json": Body({"oneOf": forms}, examples)},
+            {"application/json": Body(object_of(told, optional=["probabilities"]), {"two rows": shown})},
+        )
 
     async def ping(self, request: Request) -> Answer:
         """Tell whether there is a version to answer with."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from drivetrain.errors import RequestError, nearest
+
+if TYPE_CHECKING:
+    from drivetrain.serving.live import Live
 
 Headers = list[tuple[str, str]]
 
@@ -21,6 +24,20 @@ class Answer(NamedTuple):
     status: int
     headers: Headers
     body: str | bytes
+
+
+class Body(NamedTuple):
+    """A kind of body in a description: its JSON schema, and examples by what they show."""
+
+    schema: dict[str, Any]
+    examples: dict[str, Any] = {}
+
+
+class Bodies(NamedTuple):
+    """What a route is asked, and what it answers, by media type."""
+
+    asked: dict[str, Body]
+    told: dict[str, Body]
 
 
 class Request(NamedTuple):
@@ -74,8 +91,9 @@ def extra_headers(error: RequestError) -> Headers:
 class Route(msgspec.Struct, frozen=True):
     """What answers at a path such as `/v2/models/{model}/infer`.
 
-    `takes` are the media types of the bodies that it reads; without any, a body is not read. `refuse` writes an error
-    down in the form of the route's protocol.
+    `takes` are the media types of the bodies that it reads; without any, a body is not read. `gives` is that of its
+    answer. `refuse` writes an error down in the form of the route's protocol. `describe` returns what it is asked and
+    what it answers, with examples; the first line of the handler's docstring says what it does.
     """
 
     method: str
@@ -83,6 +101,8 @@ class Route(msgspec.Struct, frozen=True):
     handle: Callable[[Request], Awaitable[Answer]]
     takes: tuple[str, ...] = ()
     refuse: Callable[[RequestError], Answer] = refusal
+    describe: Callable[[Live], Bodies] | None = None
+    gives: str = "application/json"
 
 
 class Routes:
