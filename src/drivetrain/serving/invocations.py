@@ -75,7 +75,7 @@ class Invocations:
         asked = bodies.asked["application/json"]
         frames = {"dataframe_split": {"dataframe_split": split}, "dataframe_records": {"dataframe_records": [row, row]}}
         schema = object_of({"columns": {"type": "array", "items": {"enum": live.reader.names}}, "data": _LISTS})
-        schemas = [object_of({"dataframe_split": schema}), object_of({"dataframe_records": _ROWS})]
+        schemas = [_form("dataframe_split", schema), _form("dataframe_records", _ROWS)]
         return Bodies(
             {
                 "application/json": Body({"oneOf": [*schemas, *asked.schema["oneOf"]]}, frames | asked.examples),
@@ -103,7 +103,7 @@ class Invocations:
             "versions": [answer["version"]] * 2,
         }
         either = {"anyOf": [_ROWS["items"], {"type": "array"}]}
-        forms = [object_of({"instances": array_of(either)}), object_of({"inputs": columns})]
+        forms = [_form("instances", array_of(either)), _form("inputs", columns)]
         return Bodies(
             {"application/json": Body({"oneOf": forms}, examples)},
             {"application/json": Body(object_of(told, optional=["probabilities"]), {"two rows": shown})},
@@ -112,7 +112,7 @@ class Invocations:
     async def ping(self, request: Request) -> Answer:
         """Tell whether there is a version to answer with."""
         self._desk.live()
-        return Answer(200, JSON, "\n")
+        return Answer(200, JSON, '{"status":"ready"}')
 
     async def models(self, request: Request) -> Answer:
         """List the one model."""
@@ -157,6 +157,12 @@ class Invocations:
         if reply.probabilities is not None:
             told["probabilities"] = reply.probabilities
         return Answer(200, JSON, as_json({**told, "ids": reply.ids, "versions": reply.versions}))
+
+
+def _form(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object with the rows under this name and no other."""
+    properties = {name: schema, "params": {"type": "object"}}
+    return {"type": "object", "properties": properties, "required": [name], "additionalProperties": False}
 
 
 def read(body: bytes, reader: Reader, forms: Forms, limit: int) -> list[Row]:

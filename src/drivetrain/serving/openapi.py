@@ -136,9 +136,10 @@ def schema_of(column: Column) -> dict[str, Any]:
     if column.kind == "int" and abs(bits) < 64:
         low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if bits > 0 else (0, (1 << -bits) - 1)
         schema |= {"minimum": low, "maximum": high}
-    if column.kind == "datetime" and "time_zone" not in column.dtype:
+    if column.kind == "datetime" and ("time_zone" not in column.dtype or "time_zone=None" in column.dtype):
         # RFC 3339 asks for an offset, and these have none.
-        schema = {"type": "string", "description": "a time without an offset, such as 2026-01-31T09:30:00"}
+        text = "a time without an offset, such as 2026-01-31T09:30:00"
+        schema = {"type": "string", "description": text, "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?$"}
     if column.nullable and "type" in schema:
         schema["type"] = [schema["type"], "null"]
     if column.example is not None:

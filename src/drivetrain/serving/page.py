@@ -64,7 +64,8 @@ def _summary(signature: Signature) -> str:
 def forms_of(service: Terms, live: Live, routes: Sequence[Route]) -> list[dict[str, str]]:
     """Return each example of a request that can be written as text: its name, path, type and body."""
     found = []
-    for path, methods in description(service, live, routes)["paths"].items():
+    shown = [route for route in routes if "{version}" not in route.path]  # they are asked as without a version
+    for path, methods in description(service, live, shown)["paths"].items():
         for operation in methods.values():
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
                 for name, example in content.get("examples", {}).items():
@@ -102,7 +103,7 @@ def _body(service: Terms, live: Live, routes: Sequence[Route]) -> str:
 <textarea id="request" spellcheck="false" aria-label="The request">{escape(forms[0]["body"])}</textarea>
 <pre id="reply" class="card" aria-live="polite" aria-label="The answer"></pre>
 </div>
-<div class="row"><button id="send">Predict</button><button id="reset" class="plain">Example again</button>
+<div class="row"><button id="send">Send</button><button id="reset" class="plain">Example again</button>
 <span id="status" class="soft" role="status"></span></div>
 <h2>From a program</h2>
 <div class="card"><pre><code id="curl"></code></pre></div>
