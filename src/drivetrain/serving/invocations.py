@@ -6,6 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
+from drivetrain.data.kinds.kind import KINDS
 from drivetrain.errors import RequestError, nearest
 from drivetrain.serving.columns import from_columns, unnamed
 from drivetrain.serving.encoding import QUICK_BYTES
@@ -92,7 +93,7 @@ class Invocations:
         columns = {"type": "object", "additionalProperties": {"type": "array"}}
         examples = {
             "instances": {"instances": [row, row]},
-            "lists": {"instances": [list(row.values())] * 2},
+            "lists": {"instances": [[row.get(name) for name in live.reader.names]] * 2},
             "columns": {"inputs": {name: [value] * 2 for name, value in row.items()}},
         }
         told: dict[str, Any] = {"predictions": {"type": "array"}, "probabilities": array_of({"type": "array"})}
@@ -266,9 +267,10 @@ def _from_inputs(given: Any, reader: Reader, limit: int) -> list[Row]:
     """Return the rows of an object with a list for each column, or of what `instances` takes."""
     if not isinstance(given, dict):
         return _from_instances(given, reader, limit)
-    # A column of one value in each row may come as rows with one value.
+    plain = {column.name for column in reader.columns if column.kind not in (*KINDS, "other")}
     columns = {
-        name: list(map(_alone, values)) if isinstance(values, list) else [values] for name, values in given.items()
+        name: [values] if not isinstance(values, list) else list(map(_alone, values)) if name in plain else values
+        for name, values in given.items()
     }
     counts = {name: len(values) for name, values in columns.items()}
     rows = next(iter(counts.values()), 0)

@@ -79,9 +79,11 @@ class Native:
         from drivetrain.serving.openapi import EXAMPLE_ID, array_of, object_of
 
         signature = live.champion.version.signature
-        known: dict[str, Any] = (
-            {"type": "number"} if signature.task == "regression" else {"enum": list(signature.classes)}
-        )
+        known: dict[str, Any] = {"enum": list(signature.classes)}
+        if signature.judged_as == "regression":
+            known = {"type": "number"}
+        elif signature.judged_as == "values":
+            known = {"type": ["number", "string", "boolean"]}
         forms = [object_of({"id": {"type": "string", "pattern": "^pred-[0-9a-z]{18}$"}, "label": known})]
         if signature.roles.key:
             forms.append(object_of({"key": {"type": ["string", "integer"]}, "label": known}))

@@ -18,6 +18,7 @@ from drivetrain.serving.route import JSON, Answer, Bodies, Body, Request, Route,
 from drivetrain.serving.tensors import (
     DATATYPES,
     answers,
+    examples,
     from_bytes,
     from_values,
     inputs_of,
@@ -122,14 +123,11 @@ class Oip:
         row, answer = example_request(live), example_answer(live)
         signature = live.champion.version.signature
         inputs = [
-            {"name": each.name, "datatype": each.datatype, "shape": [2], "data": [row[each.name]] * 2}
-            for each in inputs_of(live.reader)
+            {"name": each.name, "datatype": each.datatype, "shape": each.shape, "data": each.values}
+            for each in examples(live.reader, row)
         ]
-        reply = Reply(
-            [answer["id"]] * 2, [answer["version"]] * 2, [answer["prediction"]] * 2, classes=signature.classes
-        )
-        if "probabilities" in answer:
-            reply = msgspec.structs.replace(reply, probabilities=[list(answer["probabilities"].values())] * 2)
+        shares = [list(answer["probabilities"].values())] * 2 if "probabilities" in answer else None
+        reply = Reply([answer["id"]] * 2, [answer["version"]] * 2, [answer["prediction"]] * 2, shares)
         outputs = [
             {"name": each.name, "datatype": each.datatype, "shape": each.shape, "data": each.values}
             for each in answers(reply, signature)
@@ -153,7 +151,7 @@ class Oip:
             optional=["id"],
         )  # fmt: skip
         shown = {"model_name": self._desk.service.model, "model_version": answer["version"].rpartition("@")[2]}
-        only = {"inputs": inputs, "id": "seven", "outputs": [{"name": "prediction"}]}
+        only = {"inputs": inputs, "id": "seven", "outputs": [{"name": outputs[0]["name"]}]}
         binary = {"application/octet-stream": Body({"type": "string", "format": "binary"})}
         return Bodies(
             {"application/json": Body(asked, {"two rows": {"inputs": inputs}, "one output": only}), **binary},

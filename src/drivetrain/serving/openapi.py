@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from drivetrain.data.kinds.kind import kind_named
 from drivetrain.errors import RequestError
 from drivetrain.serving.predictor import example_of
 from drivetrain.serving.requests import INTEGERS
 from drivetrain.serving.route import Bodies, Body
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from drivetrain.data.schema import Column
-    from drivetrain.registry.version import Signature
+    from drivetrain.registry.version import Signature, Version
     from drivetrain.serving.live import Live
     from drivetrain.serving.route import Route
     from drivetrain.serving.service import Terms
@@ -48,7 +49,7 @@ _PROBLEMS: dict[str, Any] = {
 def description(service: Terms, live: Live, routes: Sequence[Route]) -> dict[str, Any]:
     """Return the description of some routes; its examples are real rows and can be sent as they stand."""
     version = live.champion.version
-    task, label = version.signature.task, version.signature.label
+    signature = version.signature
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, service, live)
@@ -57,11 +58,28 @@ def description(service: Terms, live: Live, routes: Sequence[Route]) -> dict[str
         "info": {
             "title": service.name,
             "version": version.id,
-            "description": f"Predictions of `{version.model}` ({task} of `{label}`).",
+            "description": _told(version, signature),
         },
         "paths": paths,
-        "components": {"schemas": {"Row": row_schema(live), "Prediction": prediction_schema(version.signature)}},
+        "components": {
+            "schemas": _components([*live.reader.columns, *signature.outputs])
+            | {"Row": row_schema(live), "Prediction": prediction_schema(signature)}
+        },
     }
+
+
+def _told(version: Version, signature: Signature) -> str:
+    if signature.task == "values":
+        return f"What `{version.model}` gives: {', '.join(column.name for column in signature.outputs)}."
+    return f"Predictions of `{version.model}` ({signature.task} of `{signature.label}`)."
+
+
+def _components(columns: Iterable[Column]) -> dict[str, Any]:
+    """Return the records that columns mention, by name."""
+    found: dict[str, Any] = {}
+    for column in columns:
+        found |= column.form.get("components", {})
+    return found
 
 
 def _operation(route: Route, service: Terms, live: Live) -> dict[str, Any]:
@@ -117,13 +135,23 @@ def row_schema(live: Live) -> dict[str, Any]:
 def example_request(live: Live) -> dict[str, Any]:
     """Return a request that the service answers, as plain values."""
     reader = live.reader
-    row = {column.name: example_of(column, kind) for column, kind in zip(reader.columns, reader.types, strict=True)}
+    row: dict[str, Any] = {}
+    for column, kind, may_lack in zip(reader.columns, reader.types, reader.may_lack, strict=True):
+        special = kind_named(column.kind)
+        if special is None:
+            row[column.name] = example_of(column, kind)
+        elif not may_lack:
+            row[column.name] = special.example(column)
     plain: dict[str, Any] = msgspec.to_builtins(row)
     return plain
 
 
 def schema_of(column: Column) -> dict[str, Any]:
     """Return the JSON schema of a column's values."""
+    special = kind_named(column.kind)
+    if special is not None:
+        known = special.schema(column)
+        return {"anyOf": [known, {"type": "null"}]} if column.nullable else known
     schema: dict[str, Any] = {
         "bool": {"type": "boolean"},
         "int": {"type": "integer"},
@@ -159,9 +187,26 @@ def prediction_schema(signature: Signature) -> dict[str, Any]:
     elif signature.task == "multiclass":
         properties["prediction"] = {"enum": list(signature.classes)}
         properties["probabilities"] = {"type": "object", "additionalProperties": {"type": "number"}}
+    elif signature.task == "values":
+        properties["prediction"] = _values_schema(signature)
     else:
         properties["prediction"] = {"type": "number"}
     return object_of(properties)
+
+
+def _values_schema(signature: Signature) -> dict[str, Any]:
+    """Return the schema of what a model gives that answers with values."""
+    outputs = {column.name: schema_of(column) for column in signature.outputs}
+    one = next(iter(outputs.values())) if len(outputs) == 1 else object_of(outputs)
+    return {"type": "array", "items": one} if signature.streams else one
+
+
+def example_told(column: Column) -> Any:
+    """Return an example of an output, as plain JSON."""
+    special = kind_named(column.kind)
+    if special is not None:
+        return special.example(column)
+    return {"bool": True, "int": 1, "str": "text"}.get(column.kind, 0.25)
 
 
 def example_answer(live: Live) -> dict[str, Any]:
@@ -172,6 +217,10 @@ def example_answer(live: Live) -> dict[str, Any]:
         classes = version.signature.classes
         told["prediction"] = classes[0]
         told["probabilities"] = {str(each): round(1 / len(classes), 3) for each in classes}
+    elif version.signature.task == "values":
+        given = {column.name: example_told(column) for column in version.signature.outputs}
+        one = next(iter(given.values())) if len(given) == 1 else given
+        told["prediction"] = [one] if version.signature.streams else one
     return told
 
 

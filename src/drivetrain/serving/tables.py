@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import polars as pl
 
+from drivetrain.data.kinds.kind import KINDS
 from drivetrain.errors import RequestError
 from drivetrain.serving.fit import fit, fitted, strangers
 from drivetrain.serving.requests import MAX_PROBLEMS, too_many_rows, unfit, wanted
@@ -41,6 +42,10 @@ class Tables:
         """
         if kind == "ndjson":
             return _from_lines(reader, body, self._max_rows)
+        special = [column.name for column in reader.columns if column.kind in KINDS]
+        if special:
+            message = f"{', '.join(special)} is more than a column of a table: send JSON, or lines of it"
+            raise RequestError(status=415, message=message)
         frame = from_csv(body, reader, self._max_rows) if kind == "csv" else self._unpacker.read(body, kind)
         return rows_of(reader, frame), None
 
@@ -109,7 +114,8 @@ def _from_lines(reader: Reader, body: bytes, limit: int) -> tuple[list[Row], lis
 def written(reply: Reply, signature: Signature, kind: str) -> bytes:
     """Return what the rows were answered as a table of some kind: `id`, `version`, `prediction`, `probabilities`.
 
-    In CSV the probability of each class is a column of its own, `probability_CLASS`.
+    What a model of your own gives is told as JSON. In CSV the probability of each class is a column of its own,
+    `probability_CLASS`.
     """
     frame = answered(reply, signature)
     target = io.BytesIO()
@@ -131,11 +137,16 @@ def written(reply: Reply, signature: Signature, kind: str) -> bytes:
 
 def answered(reply: Reply, signature: Signature) -> pl.DataFrame:
     """Return what the rows were answered as a frame."""
-    dtype = pl.Series(signature.classes).dtype if signature.task == "multiclass" else pl.Float64()
+    values: list[Any] = reply.predictions
+    dtype: pl.DataType = pl.Float64()
+    if signature.task == "multiclass":
+        dtype = pl.Series(signature.classes).dtype
+    elif signature.task == "values":  # of any kind, and so told as JSON
+        values, dtype = [msgspec.json.encode(each).decode() for each in values], pl.String()
     columns: dict[str, Any] = {
         "id": pl.Series(reply.ids, dtype=pl.String),
         "version": pl.Series(reply.versions, dtype=pl.String),
-        "prediction": pl.Series(reply.predictions, dtype=dtype),
+        "prediction": pl.Series(values, dtype=dtype),
     }
     if signature.task == "multiclass":
         schema = {str(each): pl.Float64 for each in signature.classes}
