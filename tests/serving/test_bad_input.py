@@ -430,6 +430,9 @@ TAKEN: dict[str, Callable[[], Case]] = {
     "a truth value as 1": lambda: Case(INFER, JSON, text(tensors(is_new={"datatype": "UINT8", "data": [1]})), 200),
     "a whole number for a float": lambda: Case(V1, JSON, text({"instances": [{**PLAIN, "distance": 120}]}), 200),
     "NaN where null may be": lambda: Case(V1, JSON, b'{"instances": [%b, "wind": NaN}]}' % text(PLAIN)[:-1], 200),
+    "a tensor's datatype twice": lambda: Case(
+        INFER, JSON, text(tensors()).replace(b'"INT32"', b'"INT7", "datatype": "INT32"'), 200
+    ),
     "no rows": lambda: Case(V1, JSON, b'{"instances": []}', 200),
     "an emoji in a text": lambda: Case(PREDICT, JSON, text({**PLAIN, "city": "🌧️"}), 200),
     "a zero in a text": lambda: Case(PREDICT, JSON, text({**PLAIN, "city": "\0"}), 200),

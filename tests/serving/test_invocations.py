@@ -57,6 +57,7 @@ def expected(server: Server) -> float:
         {"inputs": {name: [value, value] for name, value in PLAIN.items()}},
         {"inputs": {name: [[value], [value]] for name, value in PLAIN.items()}},
         {"inputs": [PLAIN, PLAIN]},
+        {"inputs": [VALUES, VALUES]},
         {"inputs": [["t-1", *VALUES, None], ["t-2", *VALUES, None]]},
     ],
 )
