@@ -131,7 +131,7 @@ class Invocations:
         kind = kind_of(request.headers.get("content-type") or "")
         if kind == "json":
             return await self._answer(live, await self._read(request.body, live.reader, FORMS))
-        rows, _ = await self._desk.aside(self._desk.tables.read, live.reader, request.body, kind)
+        rows, _ = await self._desk.read_table(live, request.body, kind)
         return await self._answer(live, rows)
 
     async def predict(self, request: Request) -> Answer:

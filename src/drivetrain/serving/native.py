@@ -120,7 +120,7 @@ class Native:
 
         desk = self._desk
         live, kind = desk.live(), kind_of(request.headers.get("content-type") or "")
-        rows, texts = await desk.aside(desk.tables.read, live.reader, request.body, kind)
+        rows, texts = await desk.read_table(live, request.body, kind)
         form = answer_kind(request.headers.get("accept") or "", kind)
         if form == "json":
             given = live.reader.texts(rows) if texts is None else texts

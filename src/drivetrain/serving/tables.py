@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,12 +27,15 @@ class Tables:
 
     def __init__(self, terms: Terms) -> None:
         self._max_rows = terms.max_rows
+        # Of their own: where tables wait for each other, nothing else waits for them.
+        self.threads = ThreadPoolExecutor(2, thread_name_prefix="tables")
         self._unpacker = Unpacker(
             max_rows=terms.max_rows, max_body_bytes=terms.max_body_bytes, timeout_s=terms.timeout_s
         )
 
     def close(self) -> None:
         """End the process that unpacks tables."""
+        self.threads.shutdown(wait=False, cancel_futures=True)
         self._unpacker.close()
 
     def read(self, reader: Reader, body: bytes, kind: str) -> tuple[list[Row], list[msgspec.Raw] | None]:
@@ -68,7 +72,10 @@ def rows_of(reader: Reader, frame: pl.DataFrame) -> list[Row]:
             problems.append({"row": row, "field": column.name, "found": shown, "wanted": wanted(column)})
     if problems:
         raise unfit(problems[:MAX_PROBLEMS], more=len(problems) > MAX_PROBLEMS)
-    return found.fill_nan(None).rows()
+    try:
+        return found.fill_nan(None).rows()
+    except (pl.exceptions.PanicException, ValueError, OverflowError) as error:  # a day that no calendar has
+        raise RequestError(status=400, message=f"the table holds a value that cannot be read: {error}") from None
 
 
 def from_csv(body: bytes, reader: Reader, limit: int) -> pl.DataFrame:
