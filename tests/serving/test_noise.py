@@ -144,10 +144,10 @@ def test_a_length_that_lies_harms_nobody_else(server: Server, name: str) -> None
     host, port = server.url.removeprefix("http://").split(":")
 
     with socket.create_connection((host, int(port)), timeout=5) as connection:
-        connection.sendall(LYING[name])
-        connection.shutdown(socket.SHUT_WR)
         told = b""
         try:
+            connection.sendall(LYING[name])
+            connection.shutdown(socket.SHUT_WR)
             while part := connection.recv(65536):
                 told += part
         except OSError:
