@@ -96,6 +96,14 @@ def test_many_rows_are_answered_in_their_order(client: Any) -> None:
     assert seen[0] < 0.5 < seen[-1]
 
 
+@pytest.mark.parametrize("options", [{"sequence_id": 5}, {"outputs": [triton.InferRequestedOutput("id", 3)]}])
+def test_what_would_be_silently_wrong_is_refused(client: Any, options: Any) -> None:
+    with pytest.raises(InferenceServerException) as caught:
+        client.infer("late", inputs(), **options)
+
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
 def test_compressed_requests_are_answered(client: Any, algorithm: str) -> None:
     result = client.infer("late", inputs(rows=50), compression_algorithm=algorithm)
@@ -194,7 +202,12 @@ def test_a_canary_answers_its_share_and_each_row_tells_its_version(store: Store)
 
         versions = result.as_numpy("version").tolist()
         assert 60 < versions.count(b"late@2") < 140
-        assert result.get_response().model_version == ""
+        assert result.get_response().model_version == "1,2"
+        named = client.infer("late", tensors, model_version="1")
+        assert set(named.as_numpy("version").tolist()) == {b"late@1"}
+        with pytest.raises(InferenceServerException) as caught:
+            client.infer("late", tensors, model_version="2")
+        assert caught.value.status() == "StatusCode.FAILED_PRECONDITION"
         assert sorted(client.get_model_metadata("late").versions) == ["1", "2"]
 
         promote(store, second)

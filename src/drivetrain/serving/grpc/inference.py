@@ -10,6 +10,7 @@ from drivetrain.serving.batching import Reply
 from drivetrain.serving.grpc.method import Context, Method, patience, read
 from drivetrain.serving.grpc.ordered import in_order
 from drivetrain.serving.grpc.status import message_of
+from drivetrain.serving.live import Live
 from drivetrain.serving.requests import unfit
 from drivetrain.serving.tensors import (
     Described,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from drivetrain.serving.desk import Desk
     from drivetrain.serving.grpc.proto import Protos
-    from drivetrain.serving.live import Live
 
 _SERVICE = "/inference.GRPCInferenceService/"
 # Which field of the typed contents has the elements of a datatype; the others come as bytes only.
@@ -45,6 +45,8 @@ _CONTENTS = {
 }
 # What is asked of a reply before there is one.
 _NOTHING = Reply([], [], [])
+# What would be silently wrong if it were passed over.
+_UNKNOWN_PARAMETERS = ("sequence_id", "classification")
 _EXTENSIONS = ("model_configuration", "model_repository", "statistics")
 # Messages of one stream that are worked on at once.
 _AT_ONCE = 256
@@ -55,6 +57,7 @@ class Inference:
 
     def __init__(self, desk: Desk, protos: Protos) -> None:
         self._desk, self._protos = desk, protos
+        self._champion: Live | None = None
 
     def methods(self) -> dict[str, Method]:
         """Return what it answers."""
@@ -173,7 +176,12 @@ class Inference:
 
     async def _inferred(self, request: Any, context: Context) -> Any:
         live = self._live(request.model_name, request.model_version)
+        if request.model_version:
+            live = self._pinned(live, request.model_version)
         within_s = patience(context, self._desk.service.timeout_s)
+        given = {*request.parameters, *(name for each in request.outputs for name in each.parameters)}
+        if strange := [name for name in _UNKNOWN_PARAMETERS if name in given]:
+            raise _bad(strange[0], "a parameter that means nothing here", "a request without it")
         tensors = list(_tensors(request))
         rows = rows_from(live.reader, tensors, limit=self._desk.service.max_rows)
         wanted = [each.name for each in request.outputs]
@@ -198,6 +206,23 @@ class Inference:
             message = f"version {version[:40]!r} of {model} does not answer; {' and '.join(_numbers(live))} does"
             raise RequestError(status=404, message=message)
         return live
+
+    def _pinned(self, live: Live, version: str) -> Live:
+        """Return the champion alone: while a challenger is tried, a request that names it is answered by no other.
+
+        Raises:
+            RequestError: 409, the challenger is named, whose share of the entities is what it is judged by.
+        """
+        if live.challenger is None:
+            return live
+        if version != str(live.champion.version.number):
+            message = (
+                f"{live.challenger.version.id} is tried on a share of the entities and cannot be asked for by name"
+            )
+            raise RequestError(status=409, message=message)
+        if self._champion is None or self._champion.want is not live.want:
+            self._champion = Live(live.want, live.champion, None)
+        return self._champion
 
     def _message(self, name: str) -> Any:
         return self._protos.message(f"inference.{name}")
@@ -243,9 +268,9 @@ def _numbers(live: Live) -> list[str]:
 
 
 def _number_of(reply: Reply, live: Live) -> str:
-    """Return the number of the version that answered; where both arms did, the output `version` tells for each row."""
-    arms = [each for each in (live.champion, live.challenger) if each is not None and each.version.id in reply.versions]
-    return str(arms[0].version.number) if len(arms) == 1 else ""
+    """Return the number of the version that answered, or both; the output `version` tells which one for each row."""
+    numbers = sorted({each.rpartition("@")[2] for each in reply.versions})
+    return ",".join(numbers) or str(live.champion.version.number)
 
 
 def _shapes(tensors: Iterable[Described | Tensor]) -> list[dict[str, Any]]:
