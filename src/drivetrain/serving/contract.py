@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from drivetrain.data.schema import Column
     from drivetrain.registry.version import Signature
-    from drivetrain.serving.live import Live
+    from drivetrain.serving.requests import Reader
 
 # Field numbers of protobuf: those below are kept free, and the range reserved by protobuf ends at 19999.
 _FIRST, _LAST = 20_000, (1 << 29) - 1
@@ -122,10 +122,8 @@ def package_of(service: str) -> str:
     return f"drivetrain.{identifier(service)}"
 
 
-def contract(service: str, live: Live) -> str:
-    """Return the contract as the text of a .proto file."""
-    signature = live.champion.version.signature
-    reader = live.reader
+def contract(service: str, signature: Signature, reader: Reader) -> str:
+    """Return the contract as the text of a .proto file; `reader` has the columns of requests."""
     rows = "\n".join(
         line
         for column, field, may_lack in zip(reader.columns, fields_of(reader.columns), reader.may_lack, strict=True)
@@ -180,6 +178,16 @@ def shown(example: Any) -> str:
     """Return an example in one short line."""
     text = example if isinstance(example, str) else msgspec.json.encode(example).decode()
     return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def without_comments(text: str) -> list[str]:
+    r"""Return the lines of a contract that say something to a compiler.
+
+    >>> without_comments("// a comment\n\nmessage Row {}")
+    ['message Row {}']
+    """
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("//")]
 
 
 def _line(text: str) -> str:

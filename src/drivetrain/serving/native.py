@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain import __version__
+from drivetrain.serving.interface import digest_of
 from drivetrain.serving.route import JSON, Answer, Headers, Request, Route, as_json
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Native:
         told: dict[str, Any] = {
             arm: {
                 "version": each.version.id,
+                "signature": digest_of(each.version.signature),
                 "created_at": each.version.created_at,
                 "run": each.version.run,
                 "build": each.build,
@@ -106,7 +108,8 @@ class Native:
         """Give the typed gRPC service as the text of a .proto file."""
         from drivetrain.serving.contract import contract
 
-        return Answer(200, TEXT, contract(self._desk.service.name, self._desk.live()))
+        live = self._desk.live()
+        return Answer(200, TEXT, contract(self._desk.service.name, live.champion.version.signature, live.reader))
 
     async def page(self, request: Request) -> Answer:
         """Show the service to people."""

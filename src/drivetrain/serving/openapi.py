@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from drivetrain.serving.interface import interface_of
 from drivetrain.serving.predictor import example_of
 from drivetrain.serving.requests import INTEGERS
 
@@ -35,6 +36,8 @@ def description(service: Terms, live: Live) -> dict[str, Any]:
     refused = {code: _refusal(text) for code, text in _REFUSALS.items()}
     return {
         "openapi": "3.1.0",
+        # What `drivetrain client` makes a client of.
+        "x-drivetrain": msgspec.to_builtins(interface_of(service.name, signature, max_rows=service.max_rows)),
         "info": {
             "title": service.name,
             "version": version.id,

@@ -13,8 +13,9 @@ from tests.serving.grpc.calls import PREDICTOR, GrpcServed, TypedClient, over_gr
 from tests.serving.world import ROW, logged, promote, register, signature, wait_until
 
 from drivetrain.data.schema import Column, Roles
-from drivetrain.serving.contract import fields_of
+from drivetrain.serving.contract import contract, fields_of
 from drivetrain.serving.log import read_feedback
+from drivetrain.serving.requests import reader_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -199,14 +200,7 @@ def test_columns_whose_names_are_no_identifiers_are_mapped(store: Store, tmp_pat
 
 
 def _contract_of(signature: Any) -> str:
-    from types import SimpleNamespace
-
-    from drivetrain.serving.contract import contract
-    from drivetrain.serving.requests import reader_for
-
-    version = SimpleNamespace(signature=signature)
-    live: Any = SimpleNamespace(champion=SimpleNamespace(version=version), reader=reader_for(signature))
-    return contract("odd-name", live)
+    return contract("odd-name", signature, reader_for(signature))
 
 
 @pytest.mark.parametrize(

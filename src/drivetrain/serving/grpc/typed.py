@@ -32,8 +32,8 @@ class Messages:
     def __init__(self, service: str, live: Live) -> None:
         package = package_of(service)
         self.live = live
-        self.protos = Protos({f"{service}.proto": contract(service, live)})
         self._signature = live.champion.version.signature
+        self.protos = Protos({f"{service}.proto": contract(service, self._signature, live.reader)})
         self._names = [field.name for field in fields_of(live.reader.columns)]
         self._json_places = [place for place, column in enumerate(live.reader.columns) if column.kind == "other"]
         self._types = {name: f"{package}.{name}" for name in ("Row", "Rows", "Labels")}
