@@ -32,6 +32,7 @@ COMMANDS = {
     "predict": Command("score a file of rows with a version", "release"),
     "client": Command("write a typed Python client of a service", "release"),
     "serve": Command("answer requests", "operate"),
+    "load": Command("put a version or a server under load, and see how fast it answers", "operate"),
     "monitor": Command("watch a service and act on what is seen", "operate"),
     "ui": Command("open the console", "operate"),
     "up": Command("serve, watch and show, all at once", "operate"),

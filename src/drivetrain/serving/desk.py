@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -15,12 +16,15 @@ from drivetrain.serving.journal import Journal, Names, folder_of
 from drivetrain.serving.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from drivetrain.serving.live import Live
     from drivetrain.serving.requests import Row
     from drivetrain.serving.service import Terms
+    from drivetrain.serving.tables import Tables
     from drivetrain.store.store import Store
+
+T = TypeVar("T")
 
 
 class Desk:
@@ -28,6 +32,7 @@ class Desk:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, service: Terms, store: Store, *, grpc_port: int = 0) -> None:
         self.service, self.store, self._grpc_port = service, store, grpc_port
+        self._loop = loop
         folder = folder_of(store, service.name)
         self._folder = folder
         self.counters = Counters(folder)
@@ -47,6 +52,8 @@ class Desk:
     def close(self) -> None:
         """Stop watching, and close the logs."""
         self._watcher.stop()
+        if "tables" in vars(self):
+            self.tables.close()
         self._feedback.close()
         self._batcher.close()
         self._journal.close()
@@ -55,6 +62,17 @@ class Desk:
     def _tend(self) -> None:
         self._journal.close_if_old()
         self._feedback.tend()
+
+    @cached_property
+    def tables(self) -> Tables:
+        """What reads tables of rows: loaded when the first one comes."""
+        from drivetrain.serving.tables import Tables
+
+        return Tables(self.service)
+
+    async def aside(self, work: Callable[..., T], *given: Any) -> T:
+        """Return what some work gives that takes longer than the loop can spare, done in a thread."""
+        return await self._loop.run_in_executor(None, work, *given)
 
     @property
     def answering(self) -> Live | None:
@@ -97,8 +115,8 @@ class Desk:
         """
         if not rows:
             return Reply([], [], [])
-        texts = live.reader.texts(rows) if texts is None else texts
-        reply = await self._told(live, rows, texts, "values", within_s)
+        kept = live.reader.texts(rows) if texts is None else live.reader.kept(rows, texts)
+        reply = await self._told(live, rows, kept, "values", within_s)
         assert isinstance(reply, Reply)
         return reply
 
@@ -108,7 +126,7 @@ class Desk:
         Raises:
             RequestError: see `ask`.
         """
-        reply = await self._told(live, rows, texts, form)
+        reply = await self._told(live, rows, live.reader.kept(rows, texts), form)
         assert isinstance(reply, str)
         return reply
 

@@ -8,6 +8,7 @@ import msgspec
 
 from drivetrain import __version__
 from drivetrain.serving.interface import digest_of
+from drivetrain.serving.media import NAMES, TYPES, answer_kind, kind_of
 from drivetrain.serving.route import JSON, Answer, Headers, Request, Route, as_json
 
 if TYPE_CHECKING:
@@ -43,12 +44,14 @@ class Native:
             Route("GET", "/service.proto", self.contract),
             Route("GET", "/version", self.version),
             Route("POST", "/feedback", self.feedback, takes=_JSON_BODY),
-            Route("POST", "/predict", self.predict, takes=_JSON_BODY),
+            Route("POST", "/predict", self.predict, takes=tuple(TYPES)),
         ]
 
     async def predict(self, request: Request) -> Answer:
-        """Answer one object, or an array of them."""
-        return await self.predicted(request.body)
+        """Answer one object, an array of them, or a table of rows."""
+        if kind_of(request.headers.get("content-type") or "") == "json":
+            return await self.predicted(request.body)
+        return await self._table(request)
 
     async def predicted(self, body: bytes) -> Answer:
         """Answer a body, whatever else the request says."""
@@ -62,6 +65,21 @@ class Native:
         else:
             told = await desk.ask_text(live, (live.reader.one(body),), (_one_line(body),), "one")
         return Answer(200, JSON, told)
+
+    async def _table(self, request: Request) -> Answer:
+        from drivetrain.serving.tables import written
+
+        desk = self._desk
+        live, kind = desk.live(), kind_of(request.headers.get("content-type") or "")
+        rows, texts = await desk.aside(desk.tables.read, live.reader, request.body, kind)
+        form = answer_kind(request.headers.get("accept") or "", kind)
+        if form == "json":
+            given = live.reader.texts(rows) if texts is None else texts
+            told = await desk.ask_text(live, rows, given, "many") if rows else '{"predictions":[]}'
+            return Answer(200, JSON, told)
+        reply = await desk.ask(live, rows, texts)
+        body = await desk.aside(written, reply, live.champion.version.signature, form)
+        return Answer(200, [("content-type", NAMES[form])], body)
 
     async def feedback(self, request: Request) -> Answer:
         """Keep labels; they survive a power cut when this answers."""

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from drivetrain.data.kinds.kind import kind_named
+from drivetrain.errors import UsageError
+from drivetrain.serving.answers import Answers
 from drivetrain.serving.requests import Reader, reader_for
 
 if TYPE_CHECKING:
@@ -21,18 +24,6 @@ if TYPE_CHECKING:
     from drivetrain.store.store import Store
 
 _WARM_UP_ROWS = (1, 1, 64, 64)
-
-
-class Answers(msgspec.Struct, frozen=True):
-    """What a version answered to some rows.
-
-    `predictions` are numbers or classes, a row each. `probabilities` are there for several classes, in the signature's
-    order. `features` are what the model saw, where a features function made it.
-    """
-
-    predictions: list[Any]
-    probabilities: list[list[float]] | None = None
-    features: pl.DataFrame | None = None
 
 
 class Predictor:
@@ -61,6 +52,11 @@ class Predictor:
         Raises:
             DrivetrainError: its artifacts or its code cannot be read.
         """
+        if version.signature.task == "values":
+            raise UsageError(
+                f"{version.id} answers with values of its own, and not with a column of a table",
+                remedy="ask it through its service",
+            )
         reader = reader_for(version.signature)
         build, model = load_model(store, version)
         features = None
@@ -78,30 +74,56 @@ class Predictor:
         Raises:
             ValueError: the model gave no finite number for a row.
         """
-        features = None
-        if self._takes_rows:
-            scores = self._model.scores(rows if self._is_request else _picked(rows, self._places))
-        else:
+        if not self._takes_rows:
             frame = self._features.frame(rows) if self._features else _frame(self.reader, rows, self._signature)
-            features = frame if self._features else None
-            if self.build == "onnx":
-                scores = self._model.scores_of(frame)
-            else:
-                from drivetrain.training.predict import predictions
+            return self._told(self._scores(frame, len(rows)), frame if self._features else None)
+        scores = self._model.scores(rows if self._is_request else _picked(rows, self._places))
+        return self._told(self._held(scores, len(rows)), None)
 
-                scores = np.asarray(predictions(self._model, frame, self._signature))
-        if len(scores) != len(rows):
-            raise ValueError(f"{self.version.id} gave {len(scores)} predictions for {len(rows)} rows")
-        return self._told(scores, features)
+    def answer_frame(self, frame: pl.DataFrame) -> Answers:
+        """Return the answers to the rows of a frame that `fitted` gave, in their order.
 
-    def _told(self, scores: np.ndarray[Any, Any], features: pl.DataFrame | None) -> Answers:
+        Raises:
+            ValueError: the model gave no finite number for a row.
+        """
+        seen, scores = self.scores(frame)
+        return self._told(scores, seen if self._features else None)
+
+    def scores(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray[Any, Any]]:
+        """Return what the model sees of a frame that `fitted` gave, and what it answers to each row.
+
+        The shape is (rows,) with the probability of `classes[1]` for binary, (rows, classes) for multiclass, and
+        (rows,) with the value for regression.
+
+        Raises:
+            ValueError: the model gave no finite number for a row.
+        """
+        seen = (
+            self._features.of_frame(frame)
+            if self._features
+            else frame.select([column.name for column in self._signature.features])
+        )
+        return seen, self._scores(seen, frame.height)
+
+    def _scores(self, seen: pl.DataFrame, rows: int) -> np.ndarray[Any, Any]:
+        if self.build == "onnx":
+            return self._held(self._model.scores_of(seen), rows)
+        from drivetrain.training.predict import predictions
+
+        return self._held(np.asarray(predictions(self._model, seen, self._signature)), rows)
+
+    def _held(self, scores: np.ndarray[Any, Any], rows: int) -> np.ndarray[Any, Any]:
+        """Return a model's answers in their one shape, if there is a finite one for each row."""
+        if len(scores) != rows:
+            raise ValueError(f"{self.version.id} gave {len(scores)} predictions for {rows} rows")
         if not np.isfinite(scores).all():
             raise ValueError(f"{self.version.id} gave no finite number for a row")
+        return scores[:, 1] if scores.ndim == 2 and self._signature.task != "multiclass" else scores
+
+    def _told(self, scores: np.ndarray[Any, Any], features: pl.DataFrame | None) -> Answers:
         if self._signature.task == "multiclass":
             best = scores.argmax(axis=1).tolist()
             return Answers([self.classes[place] for place in best], scores.tolist(), features)
-        if scores.ndim == 2:
-            scores = scores[:, 1]
         return Answers(scores.tolist(), None, features)
 
     def example(self) -> Row:
@@ -144,6 +166,9 @@ def load_model(store: Store, version: Version) -> tuple[str, Any]:
 
 def example_of(column: Any, kind: Any) -> Any:
     """Return a column's example as a value of its type, or a plain one of that type where it has none."""
+    special = kind_named(column.kind)
+    if special is not None and not column.nullable:
+        return special.read(msgspec.convert(special.example(column), kind), column)
     if column.example is not None:
         try:
             return msgspec.convert(column.example, kind, strict=False)

@@ -68,6 +68,11 @@ def serve(
     )
 
 
+def serve_store(service: Terms, store_path: Path, *, port: int, workers: int = 1) -> None:
+    """Answer requests of this machine alone with what a store has, until SIGTERM or SIGINT; see `serve`."""
+    _run(service, store_path, host="127.0.0.1", port=port, workers=workers, token="")
+
+
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach an address.
 
