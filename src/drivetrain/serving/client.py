@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from drivetrain.serving.contract import identifier, shown
+from drivetrain.serving.contract import identifier, purpose, shown
 from drivetrain.serving.requests import has_zone
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ def client(interface: Interface) -> str:
     classes = _classes(interface)
     return _template().render(
         interface=interface,
-        title=_line(f"{interface.task} of {interface.label}"),
+        title=_line(purpose(interface.task, interface.label)),
         attributes=attributes,
         renamed=[each for each in attributes if each.name != each.column],
         imports=[kind for kind in ("date", "datetime") if any(each.type == kind for each in attributes)],
         truth=_line(f"{interface.label} is {shown(classes[-1])}") if classes else "",
         values=[_literal(each) for each in classes],
         is_narrow=all(type(each) in (str, int, bool) for each in classes) and len(classes) > 1,
-        class_type=" | ".join(sorted({type(each).__name__ for each in classes})) or "float",
+        class_type=" | ".join(sorted({type(each).__name__ for each in classes})) or interface.truth,
         by_text=[(_json_key(each), _literal(each)) for each in classes],
         key_type=_TYPES.get(next((each.kind for each in interface.columns if each.name == interface.key), ""), ""),
         example=_example(interface, attributes),
@@ -104,7 +104,7 @@ def _line(text: str) -> str:
 
 
 def _classes(interface: Interface) -> list[Any]:
-    return [] if interface.task == "regression" else interface.classes
+    return interface.classes if interface.task in ("binary", "multiclass") else []
 
 
 def _json_key(value: Any) -> str:

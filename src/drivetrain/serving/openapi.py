@@ -27,6 +27,8 @@ def description(service: Terms, live: Live) -> dict[str, Any]:
     version = live.champion.version
     signature = version.signature
     reader = live.reader
+    optional = [name for name, may_lack in zip(reader.names, reader.may_lack, strict=True) if may_lack]
+    interface = interface_of(service.name, signature, max_rows=service.max_rows, optional=optional)
     row = example_request(live)
     rows = {
         "type": "object",
@@ -40,7 +42,7 @@ def description(service: Terms, live: Live) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         # What `drivetrain client` makes a client of.
-        "x-drivetrain": msgspec.to_builtins(interface_of(service.name, signature, max_rows=service.max_rows)),
+        "x-drivetrain": msgspec.to_builtins(interface),
         "info": {
             "title": service.name,
             "version": version.id,

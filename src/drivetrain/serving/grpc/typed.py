@@ -8,7 +8,7 @@ import msgspec
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from drivetrain.errors import RequestError
-from drivetrain.serving.contract import class_type, contract, fields_of, is_json, package_of
+from drivetrain.serving.contract import answer_of, contract, fields_of, is_json, label_of, package_of
 from drivetrain.serving.grpc.method import Context, Method, patience, read
 from drivetrain.serving.grpc.ordered import in_order
 from drivetrain.serving.grpc.proto import Protos
@@ -35,7 +35,7 @@ class Messages:
         self._signature = live.champion.version.signature
         self.protos = Protos({f"{service}.proto": contract(service, self._signature, live.reader)})
         self._names = [field.name for field in fields_of(live.reader.columns)]
-        self._json_places = [place for place, column in enumerate(live.reader.columns) if column.kind == "other"]
+        self._json_places = [place for place, column in enumerate(live.reader.columns) if is_json(column)]
         self._types = {name: f"{package}.{name}" for name in ("Row", "Rows", "Labels")}
         self._prediction, self._predictions, self._answer, self._accepted = (
             self.protos.message(f"{package}.{name}") for name in ("Prediction", "Predictions", "Answer", "Accepted")
@@ -70,7 +70,7 @@ class Messages:
     def predictions(self, reply: Reply) -> list[Any]:
         """Return what rows are answered."""
         shares: Sequence[Any] = reply.probabilities or [None] * len(reply.ids)
-        is_text = self._signature.task == "multiclass" and is_json(self._signature)
+        is_text = answer_of(self._signature).is_json
         found = []
         for name, version, value, row in zip(reply.ids, reply.versions, reply.predictions, shares, strict=True):
             told = msgspec.json.encode(value).decode() if is_text else value
@@ -104,7 +104,7 @@ class Messages:
         ]
 
     def _label(self, value: Any, name: str) -> Any:
-        if name != "label" or not is_json(self._signature) or class_type(self._signature) != "string":
+        if name != "label" or not label_of(self._signature).is_json:
             return value
         try:
             return msgspec.json.decode(value)
