@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import queue
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -213,3 +216,18 @@ def test_a_canary_answers_its_share_and_each_row_tells_its_version(store: Store)
         promote(store, second)
         wait_until(lambda: list(client.get_model_metadata("late").versions) == ["2"])
         assert set(client.infer("late", tensors).as_numpy("version").tolist()) == {b"late@2"}
+
+
+@pytest.mark.slow
+def test_kserve_answers_are_read_by_its_own_client(running: GrpcServed) -> None:
+    from benchmarks.measure import environment
+
+    python = environment("kserve-client", ["kserve==0.21.0"]) / "python"
+    script = Path(__file__).parents[1] / "clients" / "kserve_grpc_client.py"
+
+    done = subprocess.run([str(python), str(script), running.address], capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    prediction = running.server.predict({**ROW, "wind": None}).json()["prediction"]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told == {"ready": True, "live": True, "model": True, "typed": [prediction] * 2, "raw": [prediction] * 2}

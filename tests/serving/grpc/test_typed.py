@@ -14,6 +14,7 @@ from tests.serving.world import ROW, logged, promote, register, signature, wait_
 
 from drivetrain.data.schema import Column, Roles
 from drivetrain.serving.contract import contract, fields_of
+from drivetrain.serving.encoding import QUICK_BYTES
 from drivetrain.serving.log import read_feedback
 from drivetrain.serving.requests import reader_for
 
@@ -79,6 +80,17 @@ def test_many_rows_are_answered_in_their_order(typed: TypedClient) -> None:
 
     assert len({each.id for each in found}) == 25
     assert found[0].prediction < 0.5 < found[-1].prediction
+
+
+def test_rows_that_take_a_while_to_read_are_answered(typed: TypedClient) -> None:
+    rows = typed.message("Rows", rows=[typed.row(city="a long name " * 25)] * 400)
+
+    found = typed.call("PredictBatch", rows, "Predictions").predictions
+
+    assert rows.ByteSize() > QUICK_BYTES
+    assert len({each.id for each in found}) == 400
+    rows.rows[399].ClearField("city")
+    assert "rows[399].city" in (refused(typed.call, "PredictBatch", rows, "Predictions").details() or "")
 
 
 def test_a_stream_keeps_the_order_and_goes_on_behind_what_is_refused(typed: TypedClient) -> None:

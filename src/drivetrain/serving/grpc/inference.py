@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from drivetrain import __version__
 from drivetrain.errors import RequestError
 from drivetrain.serving.batching import Reply
+from drivetrain.serving.encoding import QUICK_BYTES
 from drivetrain.serving.grpc.method import Context, Method, patience, read
 from drivetrain.serving.grpc.ordered import in_order
 from drivetrain.serving.grpc.status import message_of
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from drivetrain.serving.desk import Desk
     from drivetrain.serving.grpc.proto import Protos
+    from drivetrain.serving.requests import Row
 
 _SERVICE = "/inference.GRPCInferenceService/"
 # Which field of the typed contents has the elements of a datatype; the others come as bytes only.
@@ -152,7 +154,8 @@ class Inference:
 
     async def infer(self, given: bytes, context: Context) -> bytes:
         """Answer the rows of a request."""
-        return bytes((await self._inferred(self._read("ModelInferRequest", given), context)).SerializeToString())
+        request = self._read("ModelInferRequest", given)
+        return bytes((await self._inferred(request, len(given), context)).SerializeToString())
 
     async def infer_stream(self, given: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """Answer each request of a stream, in order; one that is refused does not end the stream."""
@@ -162,7 +165,7 @@ class Inference:
             try:
                 request = self._read("ModelInferRequest", message)
                 name = request.id
-                response = await self._inferred(request, context)
+                response = await self._inferred(request, len(message), context)
             except RequestError as error:
                 return self._told(
                     "ModelStreamInferResponse", error_message=message_of(error), infer_response={"id": name}
@@ -174,20 +177,20 @@ class Inference:
         async for answer in in_order(given, answered, at_once=_AT_ONCE):
             yield answer
 
-    async def _inferred(self, request: Any, context: Context) -> Any:
+    async def _inferred(self, request: Any, size_bytes: int, context: Context) -> Any:
         live = self._live(request.model_name, request.model_version)
         if request.model_version:
             live = self._pinned(live, request.model_version)
         within_s = patience(context, self._desk.service.timeout_s)
-        given = {*request.parameters, *(name for each in request.outputs for name in each.parameters)}
-        if strange := [name for name in _UNKNOWN_PARAMETERS if name in given]:
+        named = {*request.parameters, *(name for each in request.outputs for name in each.parameters)}
+        if strange := [name for name in _UNKNOWN_PARAMETERS if name in named]:
             raise _bad(strange[0], "a parameter that means nothing here", "a request without it")
-        tensors = list(_tensors(request))
-        rows = rows_from(live.reader, tensors, limit=self._desk.service.max_rows)
         wanted = [each.name for each in request.outputs]
         signature = live.champion.version.signature
         if wanted:
             answers(_NOTHING, signature, wanted)  # an unknown output is refused before the model is asked
+        given = (request, live, self._desk.service.max_rows)
+        rows = _rows(*given) if size_bytes <= QUICK_BYTES else await self._desk.aside(_rows, *given)
         reply = await self._desk.ask(live, rows, within_s=within_s)
         outputs = answers(reply, signature, wanted)
         return self._message("ModelInferResponse")(
@@ -232,6 +235,10 @@ class Inference:
 
     def _told(self, name: str, /, **values: Any) -> bytes:
         return bytes(self._message(name)(**values).SerializeToString())
+
+
+def _rows(request: Any, live: Live, limit: int) -> list[Row]:
+    return rows_from(live.reader, list(_tensors(request)), limit=limit)
 
 
 def _tensors(request: Any) -> Iterable[Tensor]:
