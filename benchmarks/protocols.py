@@ -68,9 +68,9 @@ def measure(rounds: int = 3) -> str:
     return "\n\n".join(
         [
             *tables,
-            f"Median (range) of {rounds} rounds of {DURATION_S} s in turns, one worker, load from the same machine: REST "
-            f"as in the table above, gRPC from a client in Python ({what}), which costs about as much of a processor as "
-            "the server.",
+            f"Median (range) of {rounds} rounds of {DURATION_S} s in turns, one worker, load from the same machine: "
+            f"over REST as in the table above, over gRPC from a client in Python ({what}), which costs about as much of "
+            "a processor as the server.",
         ]
     )
 
