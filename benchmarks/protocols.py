@@ -69,8 +69,8 @@ def measure(rounds: int = 3) -> str:
         [
             *tables,
             f"Median (range) of {rounds} rounds of {DURATION_S} s in turns, one worker, load from the same machine: "
-            f"over REST as in the table above, over gRPC from a client in Python ({what}), which costs about as much of "
-            "a processor as the server.",
+            f"over REST as in the table above, over gRPC from a client in Python ({what}), which costs as much of "
+            "a processor as the server, about.",
         ]
     )
 
