@@ -46,6 +46,7 @@ SEVERAL = Signature(
         Column(name="at", kind="datetime", dtype="Datetime(time_unit='us', time_zone='UTC')"),
         Column(name="more", kind="other", dtype="List(Int64)", nullable=True),
         Column(name="date", kind="date", dtype="Date"),
+        Column(name="picture", kind="image", dtype="uint8"),
     ],
     features=[Column(name="class_", kind="bool", dtype="Boolean")],
     roles=Roles(label="grape"),
@@ -140,6 +141,7 @@ def test_odd_names_become_attributes_and_are_sent_as_they_are() -> None:
     assert attributes["mean radius (mm)"] == "mean_radius__mm_"
     assert attributes["2nd"] == "f_2nd"
     assert attributes["date"] == "date_"
+    assert "    picture: str\n" in text_for(SEVERAL)
     assert {attributes["class"], attributes["class_"]} == {"class_", "class__"}
 
 

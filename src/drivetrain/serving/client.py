@@ -21,8 +21,16 @@ if TYPE_CHECKING:
 
 # Names that a row's own methods, or the types in its annotations, have.
 _TAKEN = {"date", "datetime", "Any", "Row"}
-_WORDS = {"bool": "true or false", "str": "a text", "date": "a date"}
-_TYPES = {"bool": "bool", "int": "int", "float": "float", "str": "str", "date": "date", "datetime": "datetime"}
+_WORDS = {"bool": "true or false", "str": "a text", "date": "a date", "image": "an image in base64"}
+_TYPES = {
+    "bool": "bool",
+    "int": "int",
+    "float": "float",
+    "str": "str",
+    "date": "date",
+    "datetime": "datetime",
+    "image": "str",
+}
 _SIGNATURE = re.compile(r'^SIGNATURE = "(\w+)"$', re.MULTILINE)
 
 

@@ -23,6 +23,7 @@ _KINDS = {"bool": "bool", "float": "double", "str": "string", "date": "string", 
 _WORDS = {
     "date": "a date: 2026-01-31",
     "datetime": "a time: 2026-01-31T09:30:00",
+    "image": "an image in base64",
 }
 
 
@@ -135,7 +136,7 @@ def _class(signature: Signature) -> Value:
 
 def is_json(column: Column) -> bool:
     """Return whether a column's values are more than a field can have, and are JSON text."""
-    return column.kind not in ("bool", "int", "float", "str", "date", "datetime")
+    return column.kind not in ("bool", "int", "float", "str", "date", "datetime", "image")
 
 
 def key_type(signature: Signature) -> str | None:
