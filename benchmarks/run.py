@@ -9,7 +9,7 @@ import argparse
 import re
 from pathlib import Path
 
-from benchmarks import growth, keys, pipeline, serving, startup, tracking
+from benchmarks import growth, keys, pipeline, protocols, serving, startup, tracking
 from benchmarks.measure import ROOT, machine
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "growth": growth.measure,
     "keys": keys.measure,
     "serving": serving.measure,
+    "protocols": protocols.measure,
     "tracking": tracking.measure,
 }
 

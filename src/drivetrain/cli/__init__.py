@@ -30,6 +30,7 @@ COMMANDS = {
     "approve": Command("say yes to what a run asks, or list what is asked", "release"),
     "refuse": Command("say no to what a run asks", "release"),
     "predict": Command("score a file of rows with a version", "release"),
+    "client": Command("write a typed Python client of a service", "release"),
     "serve": Command("answer requests", "operate"),
     "load": Command("put a version or a server under load, and see how fast it answers", "operate"),
     "monitor": Command("watch a service and act on what is seen", "operate"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain import __version__
+from drivetrain.serving.interface import digest_of
 from drivetrain.serving.media import NAMES, TYPES, answer_kind, as_csv, kind_of
 from drivetrain.serving.route import JSON, Answer, Bodies, Body, Headers, Request, Route, as_json
 
@@ -154,6 +155,7 @@ class Native:
         told: dict[str, Any] = {
             arm: {
                 "version": each.version.id,
+                "signature": digest_of(each.version.signature),
                 "created_at": each.version.created_at,
                 "run": each.version.run,
                 "build": each.build,
@@ -175,7 +177,8 @@ class Native:
         """Give the typed gRPC service as the text of a .proto file."""
         from drivetrain.serving.contract import contract
 
-        return Answer(200, TEXT, contract(self._desk.service.name, self._desk.live()))
+        live = self._desk.live()
+        return Answer(200, TEXT, contract(self._desk.service.name, live.champion.version.signature, live.reader))
 
     async def page(self, request: Request) -> Answer:
         """Show the service to people."""

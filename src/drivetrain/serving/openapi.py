@@ -9,6 +9,7 @@ import msgspec
 
 from drivetrain.data.kinds.kind import kind_named
 from drivetrain.errors import RequestError
+from drivetrain.serving.interface import interface_of
 from drivetrain.serving.predictor import example_of
 from drivetrain.serving.requests import INTEGERS
 from drivetrain.serving.route import Bodies, Body
@@ -50,11 +51,16 @@ def description(service: Terms, live: Live, routes: Sequence[Route]) -> dict[str
     """Return the description of some routes; its examples are real rows and can be sent as they stand."""
     version = live.champion.version
     signature = version.signature
+    reader = live.reader
+    optional = [name for name, may_lack in zip(reader.names, reader.may_lack, strict=True) if may_lack]
+    interface = interface_of(service.name, signature, max_rows=service.max_rows, optional=optional)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, service, live)
     return {
         "openapi": "3.1.0",
+        # What `drivetrain client` makes a client of.
+        "x-drivetrain": msgspec.to_builtins(interface),
         "info": {
             "title": service.name,
             "version": version.id,
