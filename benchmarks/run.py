@@ -9,7 +9,7 @@ import argparse
 import re
 from pathlib import Path
 
-from benchmarks import growth, keys, pipeline, serving, startup, tracking
+from benchmarks import batch, growth, keys, pipeline, serving, startup, tracking
 from benchmarks.measure import ROOT, machine
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "growth": growth.measure,
     "keys": keys.measure,
     "serving": serving.measure,
+    "batch": batch.measure,
     "tracking": tracking.measure,
 }
 

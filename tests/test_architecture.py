@@ -38,6 +38,7 @@ BASE = {"polars", "numpy", "msgspec", "granian", "uvloop", "starlette", "jinja2"
 """What every installation has. Anything else from outside is a vendor, and lives in the file that bears its name."""
 
 VENDOR_FILES = {
+    "adbc_driver_postgresql": {"postgresql"},
     "onnxruntime": {"onnx", "onnxruntime"},
     "onnxmltools": {"onnx"},
     "pyarrow": {"arrow", "pyarrow", "pandas"},
@@ -51,7 +52,7 @@ HEAVY = {"polars", "numpy", "granian", "rich", "starlette", "asyncio"}
 """Installed with us, and still too slow to load for a command that needs none of them."""
 
 LONG = 400
-LONG_MODULES: dict[str, str] = {}
+LONG_MODULES: dict[str, str] = {"errors.py": "all errors are one tree, which is read as a whole"}
 """Modules above `LONG` lines, as `stage/file.py`, each with the reason why it reads better whole."""
 
 # A file of cli/ bears the name of its command, and one of them lists models.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from drivetrain.pipeline.log import attach, log
     from drivetrain.pipeline.track import track
     from drivetrain.registry.gate import Gate
+    from drivetrain.serving.batch.predict import predict
     from drivetrain.serving.service import Canary, Service
     from drivetrain.system.conduct import Retry
     from drivetrain.system.function import step
@@ -64,6 +65,7 @@ _HOMES = {
     "not_null": "data.checks",
     "now": "monitoring.trigger",
     "one_of": "data.checks",
+    "predict": "serving.batch.predict",
     "read": "data.source",
     "reference": "training.evaluation",
     "row_count": "data.checks",
@@ -78,7 +80,8 @@ _HOMES = {
 __all__ = [
     "Approval", "Canary", "Drift", "Gate", "GiveUp", "Monitor", "Retry", "Service", "System", "Trigger", "TryAgain",
     "attach", "between", "champion", "check", "cron", "daily", "dataset", "evaluation", "features", "fresh",
-    "hourly", "log", "matches", "metrics", "model", "monthly", "not_null", "now", "one_of", "read", "reference",
+    "hourly", "log", "matches", "metrics", "model", "monthly", "not_null", "now", "one_of", "predict",
+    "read", "reference",
     "row_count", "split", "step", "track", "unique", "weekly", "xy",
 ]  # fmt: skip
 

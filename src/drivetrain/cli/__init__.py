@@ -29,7 +29,7 @@ COMMANDS = {
     "rollback": Command("make the champion before the present one champion again", "release"),
     "approve": Command("say yes to what a run asks, or list what is asked", "release"),
     "refuse": Command("say no to what a run asks", "release"),
-    "predict": Command("score a file of rows with a version", "release"),
+    "predict": Command("answer the rows of files, buckets or tables with a version", "release"),
     "serve": Command("answer requests", "operate"),
     "monitor": Command("watch a service and act on what is seen", "operate"),
     "ui": Command("open the console", "operate"),

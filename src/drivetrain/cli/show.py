@@ -1,4 +1,4 @@
-"""Draw the system in the terminal or as SVG or HTML; or show one run with all of its steps."""
+"""Draw the system in the terminal or as SVG or HTML; or show one run with all of its steps, or one batch job."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import kept_store, open_system
 from drivetrain.cli.screen import ago, duration, sparkline
-from drivetrain.errors import UsageError
+from drivetrain.errors import NotFound, UsageError
 from drivetrain.experiments.remark import notes_of, run_named, tags_of
 from drivetrain.pipeline.attachment import attachments_of
 from drivetrain.pipeline.figure import Figure
 from drivetrain.pipeline.points import points_of
 from drivetrain.pipeline.run import Run, StepRun
+from drivetrain.serving.batch.job import BatchJob, BatchPart
 from drivetrain.system.drawing import html, svg, text
 
 if TYPE_CHECKING:
@@ -22,12 +23,16 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", default="", help="a run's id, or `latest`; without it, the system is drawn")
+    parser.add_argument(
+        "run", nargs="?", default="", help="the id of a run or batch job, or `latest`; without, the system is drawn"
+    )
     parser.add_argument("--output", metavar="FILE", help="write the drawing into a .svg or .html file")
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
+    if options.run.startswith("batch-"):
+        return _batch(options)
     if options.run:
         return _run(options)
     _, system = open_system(options)
@@ -66,8 +71,21 @@ def _run(options: Namespace) -> Any:
     }
 
 
+def _batch(options: Namespace) -> Any:
+    from drivetrain.serving.batch.history import jobs_of  # it loads polars, which a drawing does without
+
+    store = kept_store(options)
+    jobs = jobs_of(store)
+    job = next((each for each in jobs if each.id == options.run), None)
+    if job is None:
+        raise NotFound(kind="batch job", name=options.run, known=[each.id for each in jobs])
+    return {"job": job, "finished_parts": store.ledger.find(BatchPart, {"job": job.id}, order="number")}
+
+
 def show(result: Any, screen: Screen) -> None:
-    if "written" in result:
+    if "job" in result:
+        _show_batch(result["job"], result["finished_parts"], screen)
+    elif "written" in result:
         screen.line(f"wrote {result['written']}")
     elif "drawing" in result:
         screen.line(result["drawing"])
@@ -103,6 +121,19 @@ def _show_beside(result: Any, screen: Screen) -> None:
         screen.line(f"tagged {', '.join(result['tags'])}")
     for note in result["notes"]:
         screen.line(f"{note.text}  ({note.actor}, {ago(note.at)})")
+
+
+def _show_batch(job: BatchJob, parts: list[BatchPart], screen: Screen) -> None:
+    screen.line(f"{job.id} {job.state} in {duration(job.seconds)}", style="bold")
+    screen.line(f"{ago(job.started_at)}, by {job.actor or '–'}, {job.version}", style="dim")
+    screen.line(f"  {job.input} → {job.output}")
+    bad = f", {job.rejected:,} could not be ({job.rejects or 'told at the end'})" if job.rejected else ""
+    screen.line(f"  {job.parts_done} of {job.parts} parts, {job.rows:,} rows{bad}")
+    if parts:
+        rows = [(part.number, part.rows, part.rejected, duration(part.seconds), part.digest[:19]) for part in parts]
+        screen.table(("part", "rows", "bad", "took", "digest"), rows, right=("part", "rows", "bad", "took"))
+    if job.error:
+        screen.line(job.error, style="red")
 
 
 def _show_run(run: Run, steps: list[StepRun], screen: Screen) -> None:

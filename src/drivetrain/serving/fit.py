@@ -11,6 +11,8 @@ from drivetrain.serving.requests import INTEGERS, MAX_PROBLEMS, shown, unfit, wa
 from drivetrain.serving.table import exact, times_read
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from drivetrain.data.schema import Column
     from drivetrain.serving.requests import Reader
 
@@ -68,15 +70,15 @@ def fitted(reader: Reader, frame: pl.DataFrame) -> pl.DataFrame:
     return found.frame
 
 
-def fit(reader: Reader, frame: pl.DataFrame, *, text: bool = False, limit: int | None = MAX_PROBLEMS + 1) -> Fit:
+def fit(reader: Reader, frame: pl.DataFrame, *, text: Container[str] = (), limit: int | None = MAX_PROBLEMS + 1) -> Fit:
     """Return what a version would see of a frame, and up to `limit` problems; other columns are let be.
 
-    With `text`, numbers and truth values may be written out, as in a CSV file.
+    In the columns of `text`, numbers and truth values may be written out, as in a CSV file.
 
     >>> from drivetrain.data.schema import Column
     >>> from drivetrain.serving.requests import Reader
     >>> reader = Reader([Column(name="stops", kind="int", dtype="Int8")])
-    >>> found = fit(reader, pl.DataFrame({"stops": ["2", "many", "300"]}), text=True)
+    >>> found = fit(reader, pl.DataFrame({"stops": ["2", "many", "300"]}), text=["stops"])
     >>> found.frame["stops"].to_list(), found.bad.to_list()
     ([2, None, None], [False, True, True])
     >>> [problem["wanted"] for problem in found.problems]
@@ -95,7 +97,7 @@ def fit(reader: Reader, frame: pl.DataFrame, *, text: bool = False, limit: int |
                 whole.append(_problem(None, column, "nothing", wanted(column)))
             continue
         given = frame[column.name]
-        taken = _taken(given, column, dtype, text=text)
+        taken = _taken(given, column, dtype, text=column.name in text)
         if taken is None:
             columns.append(empty)
             whole.append(_problem(None, column, f"a column of {given.dtype}", wanted(column, _zone(given, dtype))))
