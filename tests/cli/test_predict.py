@@ -83,3 +83,12 @@ def test_python_does_the_same(trained: Project, monkeypatch: pytest.MonkeyPatch)
     assert isinstance(job, BatchJob)
     assert scored.columns == [*frame.columns, "prediction", "version"]
     assert pl.read_parquet("python.parquet")["prediction"].to_list() == scored["prediction"].to_list()
+
+
+def test_what_a_job_has_done_is_no_damage_to_the_store(trained: Project) -> None:
+    trained.command("predict", "--input", "rows.csv", "--output", "again.csv")
+
+    trained.command("store", "fsck")
+    trained.command("store", "gc", "--older-than", "0d")
+    trained.command("store", "export", "--output", "backup.tar")
+    assert trained.json("predict", "--jobs")[0]["state"] == "finished"

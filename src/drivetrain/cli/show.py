@@ -130,8 +130,8 @@ def _show_batch(job: BatchJob, parts: list[BatchPart], screen: Screen) -> None:
     bad = f", {job.rejected:,} could not be ({job.rejects or 'told at the end'})" if job.rejected else ""
     screen.line(f"  {job.parts_done} of {job.parts} parts, {job.rows:,} rows{bad}")
     if parts:
-        rows = [(part.number, part.rows, part.rejected, duration(part.seconds), part.digest[:19]) for part in parts]
-        screen.table(("part", "rows", "bad", "took", "digest"), rows, right=("part", "rows", "bad", "took"))
+        rows = [(part.number, part.rows, part.rejected, duration(part.seconds), part.sha256[:12]) for part in parts]
+        screen.table(("part", "rows", "bad", "took", "SHA-256"), rows, right=("part", "rows", "bad", "took"))
     if job.error:
         screen.line(job.error, style="red")
 

@@ -55,7 +55,7 @@ class Done:
 
     path: str
     rejects: str
-    digest: str
+    sha256: str
     size_bytes: int
     read: int
     rows: int
@@ -104,7 +104,7 @@ class Hand:
         try:
             header = self._order.has_header or part.number == 0
             sink(register_io_source(rows, schema=flat), str(scratch), self._order.form, header=header)
-            digest, size_bytes = digest_of_file(scratch), scratch.stat().st_size
+            digest, size_bytes = digest_of_file(scratch).removeprefix("sha256:"), scratch.stat().st_size
             path = self._placed(part, scratch)
         except Exception as error:
             scratch.unlink(missing_ok=True)
@@ -114,7 +114,7 @@ class Hand:
                 raise cause from None
             raise told(cause, part) from error
         return Done(
-            path=path, rejects=str(rejects) if counts["rejected"] else "", digest=digest, size_bytes=size_bytes,
+            path=path, rejects=str(rejects) if counts["rejected"] else "", sha256=digest, size_bytes=size_bytes,
             seconds=time.monotonic() - began, peak_mib=peak_mib(), **counts,
         )  # fmt: skip
 

@@ -55,6 +55,6 @@ def holds(part: BatchPart) -> bool:
 
         return size_of(part.path) == part.size_bytes
     try:
-        return digest_of_file(Path(part.path)) == part.digest
+        return digest_of_file(Path(part.path)) == f"sha256:{part.sha256}"
     except OSError:
         return False

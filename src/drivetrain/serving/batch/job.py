@@ -33,7 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class BatchJob(Record, frozen=True, kw_only=True):
     """Rows of files, tables or buckets that a version answers once.
 
-    `request` is the digest of what was asked for, and `fingerprint` that of what was found: the version's artifacts,
+    `request` is the SHA-256 of what was asked for, and `fingerprint` that of what was found: the version's artifacts,
     each file with its size and time, and the parts. A job goes on only where both are the same.
     """
 
@@ -67,7 +67,8 @@ class BatchJob(Record, frozen=True, kw_only=True):
 class BatchPart(Record, frozen=True, kw_only=True):
     """A part that is finished: its bytes are on the disk, or in the bucket, and are never made again.
 
-    `read` counts the rows of the input, `rows` those of the output, and `rejected` those that did not fit.
+    `read` counts the rows of the input, `rows` those of the output, and `rejected` those that did not fit. `sha256` is
+    plain hexadecimal: a digest in the ledger is that of an artifact of the store, which a part is not.
     """
 
     TABLE: ClassVar[str] = "batch_part"
@@ -76,7 +77,7 @@ class BatchPart(Record, frozen=True, kw_only=True):
     job: str
     number: int
     path: str
-    digest: str
+    sha256: str
     size_bytes: int
     read: int
     rows: int

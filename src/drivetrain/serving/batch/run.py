@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,6 @@ from drivetrain.serving.batch.source import files_of, is_table
 from drivetrain.serving.batch.table import copied, without_password
 from drivetrain.serving.requests import reader_for
 from drivetrain.store import exact
-from drivetrain.store.digest import digest_of
 from drivetrain.store.folder import make_folders, sync_folder
 from drivetrain.store.record import new_id, now
 
@@ -254,7 +254,7 @@ class Batch:
             Path(done.rejects).replace(work / f"{part.number:05}.rejects")
             sync_folder(work)
         return BatchPart(
-            job=job.id, number=part.number, path=path, digest=done.digest, size_bytes=done.size_bytes, read=done.read,
+            job=job.id, number=part.number, path=path, sha256=done.sha256, size_bytes=done.size_bytes, read=done.read,
             rows=done.rows, rejected=done.rejected, seconds=done.seconds, finished_at=now(),
         )  # fmt: skip
 
@@ -389,4 +389,4 @@ def _rejects(work: Path, plan: Plan, finished: dict[int, BatchPart]) -> Iterator
 
 
 def _digest_of(*values: Any) -> str:
-    return digest_of(exact.encode(msgspec.to_builtins(values)))
+    return sha256(exact.encode(msgspec.to_builtins(values))).hexdigest()
