@@ -29,7 +29,19 @@ SOURCE = Path(__file__).parents[1] / "src" / "drivetrain"
 
 ORDER = (
     *("errors", "store", "security", "system"),
-    *("data", "pipeline", "training", "registry", "experiments", "serving", "monitoring", "deployment", "llm", "trust"),
+    *(
+        "data",
+        "pipeline",
+        "training",
+        "registry",
+        "experiments",
+        "serving",
+        "load",
+        "monitoring",
+        "deployment",
+        "llm",
+        "trust",
+    ),
     *("testing", "ui", "cli"),
 )
 """The way the data flows. A package imports itself and what stands before it (see the design, part 3)."""
@@ -39,6 +51,7 @@ BASE = {"polars", "numpy", "msgspec", "granian", "uvloop", "starlette", "jinja2"
 
 VENDOR_FILES = {
     "adbc_driver_postgresql": {"postgresql"},
+    "google": {"grpc"},
     "onnxruntime": {"onnx", "onnxruntime"},
     "onnxmltools": {"onnx"},
     "pyarrow": {"arrow", "pyarrow", "pandas"},
@@ -52,7 +65,7 @@ HEAVY = {"polars", "numpy", "granian", "rich", "starlette", "asyncio"}
 """Installed with us, and still too slow to load for a command that needs none of them."""
 
 LONG = 400
-LONG_MODULES: dict[str, str] = {"errors.py": "all errors are one tree, which is read as a whole"}
+LONG_MODULES: dict[str, str] = {"errors.py": "every error stands in one tree, and each is a few lines"}
 """Modules above `LONG` lines, as `stage/file.py`, each with the reason why it reads better whole."""
 
 # A file of cli/ bears the name of its command, and one of them lists models.

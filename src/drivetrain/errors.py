@@ -399,9 +399,22 @@ class GiveUp(DrivetrainError):
 
 
 class RequestError(DrivetrainError):
-    """A request cannot be answered as it stands; `problems` names each field and row."""
+    """A request cannot be answered as it stands; `problems` names each field and row.
 
-    def __init__(self, *, status: int, message: str, problems: Sequence[Mapping[str, Any]] = ()) -> None:
+    `allowed` are the methods that the path takes (405); under `error_id` the server's log has more (500).
+    """
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        message: str,
+        problems: Sequence[Mapping[str, Any]] = (),
+        allowed: Sequence[str] = (),
+        error_id: str = "",
+    ) -> None:
         super().__init__(message)
         self.status, self.problems = status, [dict(problem) for problem in problems]
+        self.allowed, self.error_id = list(allowed), error_id
         self.facts = {"status": status, "message": message, "problems": self.problems}
+        self.facts |= {"allowed": self.allowed, "error_id": error_id}

@@ -7,10 +7,11 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import monotonic, perf_counter_ns, time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from drivetrain.errors import RequestError
 from drivetrain.serving.journal import Line
 from drivetrain.serving.live import picked
 from drivetrain.store.record import new_id
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
+    from drivetrain.serving.answers import Answers
     from drivetrain.serving.counters import Counters
     from drivetrain.serving.journal import Journal, Names
-    from drivetrain.serving.live import Live
-    from drivetrain.serving.predictor import Answers, Predictor
+    from drivetrain.serving.live import Arm, Live
     from drivetrain.serving.requests import Row
 
 LOG = logging.getLogger("drivetrain.serving")
@@ -42,27 +43,45 @@ class Failure(msgspec.Struct, frozen=True):
     error_id: str = ""
 
 
+class Reply(msgspec.Struct, frozen=True):
+    """What the rows of a request were answered, in their order, for protocols that write it down in their own form.
+
+    `versions` are ids such as `lateness@3`, one a row: a request may be answered by both arms. `probabilities` are
+    there for several classes, in the order of `classes`.
+    """
+
+    ids: list[str]
+    versions: list[str]
+    predictions: list[Any]
+    probabilities: list[list[float]] | None = None
+    classes: list[Any] = []
+
+
+# How a request wants its reply: as the JSON text of one answer, as that of an array of them, or as values.
+Form = Literal["one", "many", "values"]
+
+
 class Batch:
     """Rows of one or more requests, for the versions that were live when the first of them came."""
 
-    __slots__ = ("deadline", "done", "ends", "live", "names", "replies", "rows", "singles", "texts")
+    __slots__ = ("deadline", "done", "ends", "forms", "live", "names", "replies", "rows", "texts")
 
     def __init__(self, live: Live, done: asyncio.Future[None], deadline: float) -> None:
         self.live, self.done, self.deadline = live, done, deadline
         self.rows: list[Row] = []
         self.texts: list[msgspec.Raw] = []
-        # For each request: where its rows end, and whether it was a single object.
+        # For each request: where its rows end, and how it wants its reply.
         self.ends: list[int] = []
-        self.singles: list[bool] = []
+        self.forms: list[Form] = []
         self.names: list[str] = []
-        self.replies: list[str | Failure] = []
+        self.replies: list[str | Reply | Failure] = []
 
-    def add(self, rows: Sequence[Row], texts: Sequence[msgspec.Raw], *, single: bool) -> int:
+    def add(self, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form) -> int:
         """Take a request in and return its number."""
         self.rows.extend(rows)
         self.texts.extend(texts)
         self.ends.append(len(self.rows))
-        self.singles.append(single)
+        self.forms.append(form)
         return len(self.ends) - 1
 
 
@@ -70,7 +89,7 @@ class Answered(msgspec.Struct, frozen=True):
     """The rows of one arm, by their places in the batch, and what its version answered."""
 
     arm: str
-    predictor: Predictor
+    predictor: Arm
     places: Sequence[int]
     answers: Answers
 
@@ -98,7 +117,7 @@ class Batcher:
         self._is_scheduled = self._is_busy = False
         self.log_error = ""
 
-    def add(self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], *, single: bool) -> tuple[Batch, int]:
+    def add(self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form) -> tuple[Batch, int]:
         """Take a request in; its reply stands in the batch, under the number, when the batch is done."""
         waiting = self._waiting
         batch = waiting[-1] if waiting else None
@@ -114,7 +133,7 @@ class Batcher:
                 self._loop.call_soon(self._flush)
             if self._is_busy:
                 self._loop.call_later(self._timeout_s, self._expire, batch)
-        return batch, batch.add(rows, texts, single=single)
+        return batch, batch.add(rows, texts, form)
 
     def _flush(self) -> None:
         self._is_scheduled = False
@@ -224,7 +243,12 @@ def _by_arm(batch: Batch, places: range, max_batch: int) -> list[Answered]:
 
 
 def _in_pieces(
-    batch: Batch, arm: str, predictor: Predictor, places: Sequence[int], columns: list[int] | None, max_batch: int
+    batch: Batch,
+    arm: str,
+    predictor: Arm,
+    places: Sequence[int],
+    columns: list[int] | None,
+    max_batch: int,
 ) -> list[Answered]:
     if len(places) == len(batch.rows) <= max_batch:
         return [Answered(arm, predictor, places, predictor.answer(picked(batch.rows, columns)))]
@@ -237,6 +261,8 @@ def _in_pieces(
 
 
 def _failure(error: Exception) -> Failure:
+    if isinstance(error, RequestError):  # the model says itself what is wrong with a request
+        return Failure(error.status, error.message, error.error_id)
     error_id = new_id("error")
     LOG.error("%s: a request could not be answered", error_id, exc_info=error)
     return Failure(500, f"the model failed on this request; the server's log has more under {error_id}", error_id)
@@ -255,7 +281,7 @@ def _line(batch: Batch, part: Answered) -> Line:
         names,
         None if place is None else [batch.rows[each][place] for each in part.places],
         texts,
-        answers.predictions,
+        answers.predictions if answers.logged is None else answers.logged,
         answers.probabilities,
         None if answers.features is None else answers.features.to_dict(as_series=False),
     )
@@ -265,8 +291,29 @@ def _json(value: Any) -> str:
     return _ENCODER.encode(value).decode()
 
 
-def replies(batch: Batch, parts: list[Answered], failures: dict[int, Failure]) -> list[str | Failure]:
-    """Return the body of each request's answer, or its failure."""
+def replies(batch: Batch, parts: list[Answered], failures: dict[int, Failure]) -> list[str | Reply | Failure]:
+    """Return what each request is told, in the form that it asked for, or its failure."""
+    forms = batch.forms
+    if len(forms) == len(batch.rows) and not failures and forms.count("one") == len(forms):
+        return _texts(batch, parts)  # type: ignore[return-value]  # a list of texts is one of all that a reply may be
+    told = _texts(batch, parts) if forms.count("values") < len(forms) else []
+    values = _values(batch, parts) if "values" in forms else []
+    bodies: list[str | Reply | Failure] = []
+    begin = 0
+    for number, (end, form) in enumerate(zip(batch.ends, forms, strict=True)):
+        if number in failures:
+            bodies.append(failures[number])
+        elif form == "one":
+            bodies.append(told[begin])
+        elif form == "many":
+            bodies.append(f'{{"predictions":[{",".join(told[begin:end])}]}}')
+        else:
+            bodies.append(_reply(batch.names[begin:end], values[begin:end]))
+        begin = end
+    return bodies
+
+
+def _texts(batch: Batch, parts: list[Answered]) -> list[str]:
     told: list[str] = [""] * len(batch.rows)
     for part in parts:
         start = f'","version":{_json(part.predictor.version.id)},"prediction":'
@@ -276,20 +323,35 @@ def replies(batch: Batch, parts: list[Answered], failures: dict[int, Failure]) -
             for place, value, shares in zip(part.places, values, part.answers.probabilities, strict=True):
                 shown = _json(dict(zip(classes, shares, strict=True)))
                 told[place] = f'{{"id":"{batch.names[place]}{start}{_json(value)},"probabilities":{shown}}}'
+        elif part.predictor.version.signature.task == "values":
+            for place, value in zip(part.places, values, strict=True):
+                told[place] = f'{{"id":"{batch.names[place]}{start}{_json(value)}}}'
         else:
             for place, value in zip(part.places, values, strict=True):
                 # Python writes finite floats as JSON does.
                 told[place] = f'{{"id":"{batch.names[place]}{start}{value!r}}}'
-    if len(batch.ends) == len(told) and not failures and all(batch.singles):
-        return told  # type: ignore[return-value]  # a list of texts is one of texts and failures
-    bodies: list[str | Failure] = []
-    begin = 0
-    for number, (end, single) in enumerate(zip(batch.ends, batch.singles, strict=True)):
-        if number in failures:
-            bodies.append(failures[number])
-        elif single:
-            bodies.append(told[begin])
-        else:
-            bodies.append(f'{{"predictions":[{",".join(told[begin:end])}]}}')
-        begin = end
-    return bodies
+    return told
+
+
+def _values(batch: Batch, parts: list[Answered]) -> list[tuple[Arm, Any, list[float] | None]]:
+    """Return for each row who answered it, and what; rows whose request failed have nobody."""
+    found: list[Any] = [None] * len(batch.rows)
+    for part in parts:
+        shares: Sequence[Any] = part.answers.probabilities or [None] * len(part.places)
+        for place, value, share in zip(part.places, part.answers.predictions, shares, strict=True):
+            found[place] = (part.predictor, value, share)
+    return found
+
+
+def _reply(names: list[str], values: list[tuple[Arm, Any, list[float] | None]]) -> Reply:
+    if not values:
+        return Reply([], [], [])
+    predictors, predictions, shares = zip(*values, strict=True)
+    has_shares = shares[0] is not None
+    return Reply(
+        names,
+        [each.version.id for each in predictors],
+        list(predictions),
+        [share or [] for share in shares] if has_shares else None,
+        predictors[0].classes if has_shares else [],
+    )

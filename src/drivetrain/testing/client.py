@@ -55,16 +55,17 @@ class Client:
         waiting: Any = None
         batch, single = Batch(self._live, waiting, 0.0), not body.lstrip().startswith(b"[")
         if single:
-            batch.add([self._live.reader.one(body)], [msgspec.Raw(body)], single=True)
+            batch.add([self._live.reader.one(body)], [msgspec.Raw(body)], "one")
         else:
             rows, texts = self._live.reader.many(body, limit=self._terms.max_rows)
             if not rows:
                 return []
-            batch.add(rows, texts, single=False)
+            batch.add(rows, texts, "many")
         batch.names = [new_id("pred") for _ in batch.rows]
         parts, failures, _ = answered(batch, self._terms.max_batch)
         (reply,) = replies(batch, parts, failures)
         if isinstance(reply, Failure):
             raise RequestError(status=reply.status, message=reply.message)
+        assert isinstance(reply, str)
         told = msgspec.json.decode(reply)
         return told if single else told["predictions"]

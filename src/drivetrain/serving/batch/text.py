@@ -49,8 +49,8 @@ def blocks(stream: IO[bytes], *, name: str, quoted: bool, most: int | None = Non
     Raises:
         UsageError: a quote is never closed.
 
-    >>> list(blocks(io.BytesIO(b'a,"b\\n"\\nc,d'), name="rows.csv", quoted=True))
-    [b'a,"b\\n"\\n', b'c,d']
+    >>> list(blocks(io.BytesIO(b'a,"b\n"\nc,d'), name="rows.csv", quoted=True))
+    [b'a,"b\n"\n', b'c,d']
     """
     rest, left = b"", most
     while True:
@@ -96,7 +96,7 @@ def record_ends(file: File, start: int, targets: Iterator[int], *, quoted: bool)
 def count_records(data: bytes, *, quoted: bool) -> int:
     r"""Return how many records a block holds, the last of which may lack its line break.
 
-    >>> count_records(b'a,"b\\n"\\nc,d', quoted=True)
+    >>> count_records(b'a,"b\n"\nc,d', quoted=True)
     2
     """
     ends = data.count(_NEWLINE)

@@ -1,0 +1,138 @@
+"""Our own protocol: JSON objects with the columns of the signature, and what people and monitors ask a service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from drivetrain import __version__
+from drivetrain.serving.media import NAMES, TYPES, answer_kind, kind_of
+from drivetrain.serving.route import JSON, Answer, Headers, Request, Route, as_json
+
+if TYPE_CHECKING:
+    from drivetrain.serving.desk import Desk
+
+HTML: Headers = [
+    ("content-type", "text/html; charset=utf-8"),
+    ("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+     "connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+]  # fmt: skip
+PROMETHEUS: Headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8")]
+TEXT: Headers = [("content-type", "text/plain; charset=utf-8")]
+_JSON_BODY = ("application/json",)
+
+
+class Native:
+    """Answers in our own protocol."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def routes(self) -> list[Route]:
+        """Return what it answers."""
+        return [
+            Route("GET", "/", self.page),
+            Route("GET", "/docs", self.page),
+            Route("GET", "/healthz", self.health),
+            Route("GET", "/readyz", self.readiness),
+            Route("GET", "/metrics", self.metrics),
+            Route("GET", "/openapi.json", self.openapi),
+            Route("GET", "/service.proto", self.contract),
+            Route("GET", "/version", self.version),
+            Route("POST", "/feedback", self.feedback, takes=_JSON_BODY),
+            Route("POST", "/predict", self.predict, takes=tuple(TYPES)),
+        ]
+
+    async def predict(self, request: Request) -> Answer:
+        """Answer one object, an array of them, or a table of rows."""
+        if kind_of(request.headers.get("content-type") or "") == "json":
+            return await self.predicted(request.body)
+        return await self._table(request)
+
+    async def predicted(self, body: bytes) -> Answer:
+        """Answer a body, whatever else the request says."""
+        desk = self._desk
+        live = desk.live()
+        if body[:1] == b"[" or body.lstrip()[:1] == b"[":
+            rows, texts = live.reader.many(body, limit=desk.service.max_rows)
+            if not rows:
+                return Answer(200, JSON, '{"predictions":[]}')
+            told = await desk.ask_text(live, rows, [_one_line(bytes(text)) for text in texts], "many")
+        else:
+            told = await desk.ask_text(live, (live.reader.one(body),), (_one_line(body),), "one")
+        return Answer(200, JSON, told)
+
+    async def _table(self, request: Request) -> Answer:
+        from drivetrain.serving.tables import written
+
+        desk = self._desk
+        live, kind = desk.live(), kind_of(request.headers.get("content-type") or "")
+        rows, texts = await desk.aside(desk.tables.read, live.reader, request.body, kind)
+        form = answer_kind(request.headers.get("accept") or "", kind)
+        if form == "json":
+            given = live.reader.texts(rows) if texts is None else texts
+            told = await desk.ask_text(live, rows, given, "many") if rows else '{"predictions":[]}'
+            return Answer(200, JSON, told)
+        reply = await desk.ask(live, rows, texts)
+        body = await desk.aside(written, reply, live.champion.version.signature, form)
+        return Answer(200, [("content-type", NAMES[form])], body)
+
+    async def feedback(self, request: Request) -> Answer:
+        """Keep labels; they survive a power cut when this answers."""
+        return Answer(200, JSON, as_json({"accepted": await self._desk.keep_labels(request.body)}))
+
+    async def health(self, request: Request) -> Answer:
+        """Tell that the process lives."""
+        return Answer(200, JSON, '{"status":"alive"}')
+
+    async def readiness(self, request: Request) -> Answer:
+        """Tell whether there is a version to answer with, which, and what is amiss."""
+        told = self._desk.readiness()
+        return Answer(200 if told["status"] == "ready" else 503, JSON, as_json(told))
+
+    async def metrics(self, request: Request) -> Answer:
+        """Give the counters of all workers to Prometheus."""
+        return Answer(200, PROMETHEUS, self._desk.metrics())
+
+    async def version(self, request: Request) -> Answer:
+        """Tell which versions answer, and in which form they run."""
+        live = self._desk.live()
+        arms = {"champion": live.champion, "canary": live.challenger}
+        told: dict[str, Any] = {
+            arm: {
+                "version": each.version.id,
+                "created_at": each.version.created_at,
+                "run": each.version.run,
+                "build": each.build,
+                "metrics": each.version.metrics,
+            }
+            for arm, each in arms.items()
+            if each is not None
+        }
+        return Answer(200, JSON, as_json({"service": self._desk.service.name, "drivetrain": __version__, **told}))
+
+    async def openapi(self, request: Request) -> Answer:
+        """Describe the address in OpenAPI 3.1."""
+        from drivetrain.serving.openapi import description
+
+        return Answer(200, JSON, as_json(description(self._desk.service, self._desk.live())))
+
+    async def contract(self, request: Request) -> Answer:
+        """Give the typed gRPC service as the text of a .proto file."""
+        from drivetrain.serving.contract import contract
+
+        return Answer(200, TEXT, contract(self._desk.service.name, self._desk.live()))
+
+    async def page(self, request: Request) -> Answer:
+        """Show the service to people."""
+        from drivetrain.serving.page import page
+
+        return Answer(200, HTML, page(self._desk.service, self._desk.answering, self._desk.problem))
+
+
+def _one_line(text: bytes) -> msgspec.Raw:
+    """Return JSON without line breaks: the log has a batch a line, and within a text JSON has none."""
+    return msgspec.Raw(text.replace(b"\n", b" ") if b"\n" in text else text)
