@@ -9,7 +9,7 @@ import argparse
 import re
 from pathlib import Path
 
-from benchmarks import growth, keys, pipeline, protocols, serving, startup, tracking
+from benchmarks import batch, growth, keys, pipeline, protocols, serving, startup, tracking
 from benchmarks.measure import ROOT, machine
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -20,6 +20,7 @@ BENCHMARKS = {
     "keys": keys.measure,
     "serving": serving.measure,
     "protocols": protocols.measure,
+    "batch": batch.measure,
     "tracking": tracking.measure,
 }
 

@@ -29,7 +29,7 @@ COMMANDS = {
     "rollback": Command("make the champion before the present one champion again", "release"),
     "approve": Command("say yes to what a run asks, or list what is asked", "release"),
     "refuse": Command("say no to what a run asks", "release"),
-    "predict": Command("score a file of rows with a version", "release"),
+    "predict": Command("answer the rows of files, buckets or tables with a version", "release"),
     "client": Command("write a typed Python client of a service", "release"),
     "serve": Command("answer requests", "operate"),
     "load": Command("put a version or a server under load, and see how fast it answers", "operate"),

@@ -96,7 +96,7 @@ def from_csv(body: bytes, reader: Reader, limit: int) -> pl.DataFrame:
         raise RequestError(status=400, message=f"the body cannot be read as CSV: {reason}") from None
     if texts.height > limit:
         raise too_many_rows(_lines(body), limit)
-    found = fit(reader, texts, text=True)
+    found = fit(reader, texts, text=reader.names)
     problems = [*strangers(reader, texts.columns), *found.problems]
     if problems:
         raise unfit(problems[:MAX_PROBLEMS], more=len(problems) > MAX_PROBLEMS)
