@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from json import JSONDecodeError, JSONDecoder
-from math import isfinite
+from math import isfinite, isnan
+from sys import float_info
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # More than these are not told of one request.
 MAX_PROBLEMS = 20
 _FLOAT32_LIMIT = 3.4028235e38
+_FINITE = Annotated[float, Meta(ge=-float_info.max, le=float_info.max)]
 # The bits of an integer column; negative for those without a sign.
 INTEGERS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64, "UInt8": -8, "UInt16": -16, "UInt32": -32, "UInt64": -64}
 
@@ -36,7 +38,7 @@ class Reader:
     """
 
     def __init__(self, columns: Sequence[Column], *, optional: frozenset[str] = frozenset()) -> None:
-        self.columns = list(columns)
+        self.columns, self.optional = list(columns), optional
         self.names = [column.name for column in columns]
         self.types = [type_of(column) for column in columns]
         self.may_lack = [column.nullable or column.name in optional for column in columns]
@@ -57,6 +59,9 @@ class Reader:
         self._many = msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]
         self._raw = msgspec.json.Decoder(list[msgspec.Raw]).decode
         self._width = len(self.names)
+        finite = [_FINITE if kind is float else kind for kind in self.types]
+        kinds = [kind | None if may_lack else kind for kind, may_lack in zip(finite, self.may_lack, strict=True)]
+        self._rows: Any = list[tuple[tuple(kinds)]]  # type: ignore[misc]  # a type made from the signature
 
     def one(self, body: bytes) -> Row:
         """Return the row of a body that is one object.
@@ -95,6 +100,18 @@ class Reader:
             rows = [tuple([None if value is UNSET else value for value in row]) for row in rows]
         return rows, self._raw(body)
 
+    def checked(self, rows: Sequence[Row]) -> list[Row]:
+        """Return rows of plain values, such as JSON has, as rows in the types of the columns.
+
+        Raises:
+            RequestError: 422, values do not fit; all problems are named.
+        """
+        try:
+            found: list[Row] = msgspec.convert(rows, self._rows)
+        except (msgspec.ValidationError, OverflowError):
+            raise self._unfit([dict(zip(self.names, row, strict=True)) for row in rows]) from None
+        return found
+
     def texts(self, rows: Sequence[Row]) -> list[msgspec.Raw]:
         """Return rows as JSON objects, as a client of our own protocol would have sent them."""
         return [msgspec.Raw(msgspec.json.encode(dict(zip(self.names, row, strict=True)))) for row in rows]
@@ -105,15 +122,18 @@ class Reader:
         rows = value if isinstance(value, list) else [value]
         if limit is not None and len(rows) > limit:
             return too_many_rows(len(rows), limit)
+        return self._unfit(rows)
+
+    def _unfit(self, rows: Sequence[Any]) -> RequestError:
         problems: list[dict[str, Any]] = []
         for number, row in enumerate(rows):
             for problem in self._problems(row):
                 problems.append({"row": number, **problem})
                 if len(problems) == MAX_PROBLEMS:
-                    return _unfit(problems, more=True)
+                    return unfit(problems, more=True)
         if not problems:
             return RequestError(status=400, message="the body cannot be read as JSON")
-        return _unfit(problems)
+        return unfit(problems)
 
     def _problems(self, row: Any) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
@@ -183,8 +203,8 @@ def wanted(column: Column, reason: str = "") -> str:
     return words + (", or null" if column.nullable else "")
 
 
-def parse(body: bytes) -> Any:
-    """Return a body as JSON, by the strictest reading.
+def parse(body: bytes, *, nan_is_null: bool = False) -> Any:
+    """Return a body as JSON, by the strictest reading; only NaN is let pass as null where that is asked for.
 
     Raises:
         RequestError: it is no JSON, is nested too deeply, or has a name twice in one object.
@@ -195,7 +215,7 @@ def parse(body: bytes) -> Any:
         raise RequestError(status=400, message=f"the body is not UTF-8 (byte {error.start})") from None
     value: Any = None
     try:
-        value = _STRICT.decode(text)
+        value = (_WITH_NAN if nan_is_null else _STRICT).decode(text)
         msgspec.json.encode(value)  # a lone surrogate cannot be written again
     except JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
@@ -228,12 +248,17 @@ def _constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number; send null")
 
 
+def _constant_or_null(name: str) -> Any:
+    return None if name == "NaN" else _constant(name)
+
+
 def _integer(text: str) -> int | float:
     # Python refuses very long integers, and reading them takes time that grows with the square of the length.
     return int(text) if len(text) < 400 else float("inf")
 
 
 _STRICT = JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
+_WITH_NAN = JSONDecoder(object_pairs_hook=_object, parse_constant=_constant_or_null, parse_int=_integer)
 
 
 def too_many_rows(rows: int, limit: int) -> RequestError:
@@ -241,7 +266,8 @@ def too_many_rows(rows: int, limit: int) -> RequestError:
     return RequestError(status=413, message=f"the request has {rows:,} rows; at most {limit:,} are answered at once")
 
 
-def _unfit(problems: list[dict[str, Any]], *, more: bool = False) -> RequestError:
+def unfit(problems: list[dict[str, Any]], *, more: bool = False) -> RequestError:
+    """Return the error for values that do not fit; `more` says that not all of them are named."""
     count = f"{len(problems)}{' or more' if more else ''}"
     message = f"{count} value{'s do' if len(problems) > 1 else ' does'} not fit the model's signature"
     return RequestError(status=422, message=message, problems=problems)
@@ -256,6 +282,6 @@ def shown(value: Any) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
     if isinstance(value, float) and not isfinite(value):
-        return "a number out of range"
+        return "NaN" if isnan(value) else "a number out of range"
     text = msgspec.json.encode(value).decode() if not isinstance(value, int) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
