@@ -139,7 +139,11 @@ def _table(model: str, found: Mapping[str, Found]) -> str:
     head = [MODELS[model]]
     for count in CONNECTIONS:
         head += [f"req/s at {count}", "p50 / p99 ms"]
-    notes = "\n\n¹ some requests were not answered well." if any("¹" in cell for row in rows for cell in row) else ""
+    notes = (
+        "\n\n¹ some requests were not answered well: the rate is without them, the times are of all."
+        if any("¹" in cell for row in rows for cell in row)
+        else ""
+    )
     return table([*head, "MB idle", "MB after", "start s"], [row[: len(head) + 3] for row in rows]) + notes
 
 
@@ -157,7 +161,7 @@ def _how(starts: Mapping[str, Start], rounds: int) -> str:
         named += [(peer, [name]) for name, peer in peers.items()]
     return (
         f"× is to {BASE}. Median (range) of {rounds} rounds of {DURATION_S} s in turns on 1, 64 and 512 connections, "
-        f"load from {tool()} on the same machine. Memory is of all processes of a server, with one model; `start` is until "
-        f"the first answer. {', '.join(versions(environment(*peer), names) for peer, names in named)}. Ours is "
+        f"load from {tool()} on the same machine. Memory is of all processes of a server, with one model; `start` is "
+        f"until the first answer. {', '.join(versions(environment(*peer), names) for peer, names in named)}. Ours is "
         "`drivetrain serve`: validated, with a prediction id, metrics and a log of what was asked and answered."
     )

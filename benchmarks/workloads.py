@@ -17,7 +17,7 @@ MODELS = {
 LIMIT, ECHO = "limit: granian + onnxruntime", "limit: granian echo"
 
 TORCH = "torch==2.13.0"
-SKLEARN = ["scikit-learn==1.9.1", "numpy==2.4.6", "skops==0.16.0"]
+SKLEARN = ["scikit-learn==1.9.1", "numpy==2.4.6"]
 ONNX = ["onnxruntime==1.32.0", "onnx==1.23.2", "skl2onnx==1.20.0", "protobuf<7"]  # see `onnx` in pyproject.toml
 FASTAPI = ("fastapi", ["fastapi==0.165.0", "uvicorn[standard]==0.54.0", *SKLEARN, TORCH])
 GRANIAN = (
@@ -29,7 +29,7 @@ BENTOML = ("bentoml", ["bentoml==1.4.40", *SKLEARN, TORCH])
 LITSERVE = ("litserve", ["litserve==0.2.19", *SKLEARN, TORCH])
 RAY = ("ray", ["ray[serve]==2.60.0", *SKLEARN, TORCH])
 KSERVE = ("kserve", ["kserve==0.21.0", *SKLEARN, TORCH])
-DRIVETRAIN = [*SKLEARN, *ONNX, TORCH, "safetensors"]
+DRIVETRAIN = [*SKLEARN, "skops==0.16.0", *ONNX, TORCH, "safetensors", "grpcio"]
 
 
 def values_of(model: str) -> list[float]:
@@ -93,7 +93,7 @@ _FEATURES = """
 @dt.features
 def shapes(rows: pl.LazyFrame) -> pl.LazyFrame:
     product = (pl.col("x1") * pl.col("x2")).alias("product")
-    return rows.select(*NAMES[:18], product, largest=pl.max_horizontal(NAMES))
+    return rows.select("id", *NAMES[:18], product, largest=pl.max_horizontal(NAMES))
 
 """
 _NET = "fitted({kind}(), torch.from_numpy(x.to_numpy()), torch.from_numpy(y.to_numpy().astype(np.float32)))"

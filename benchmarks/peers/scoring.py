@@ -11,10 +11,9 @@ NAME = os.environ.get("MODEL", "boosted")
 def scorer() -> Callable[[np.ndarray], np.ndarray]:
     """Return what gives probabilities: (rows, width) → (rows,)."""
     if NAME in ("logistic", "boosted"):
-        import skops.io
+        import joblib
 
-        file = f"{NAME}.skops"
-        model = skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
+        model = joblib.load(f"{NAME}.joblib")
         return lambda x: model.predict_proba(np.asarray(x, dtype=np.float32))[:, 1]
 
     import nets

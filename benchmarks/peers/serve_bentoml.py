@@ -12,7 +12,7 @@ class Scorer:
     def __init__(self) -> None:
         self.score = scorer()
 
-    @bentoml.api(batchable=True, batch_dim=0, max_batch_size=64, max_latency_ms=1000, route="/predict")
+    @bentoml.api(batchable=True, batch_dim=0, max_batch_size=64, max_latency_ms=10_000, route="/predict")
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Score the rows of a batch: (rows, width) → (rows,)."""
         return self.score(x)

@@ -15,7 +15,9 @@ class Scorer(Model):
         self.ready = True
         return True
 
-    async def predict(self, payload: dict[str, Any], headers: Any = None, response_headers: Any = None) -> dict[str, Any]:
+    async def predict(
+        self, payload: dict[str, Any], headers: Any = None, response_headers: Any = None
+    ) -> dict[str, Any]:
         """Score the instances of a request."""
         return {"predictions": self.score(np.array(payload["instances"], dtype=np.float32)).tolist()}
 

@@ -1,25 +1,25 @@
 """Keep a model in MLflow's form, for `mlflow models serve`: serve_mlflow.py FOLDER; MODEL says which."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
+import joblib
 import mlflow
-import numpy as np
 
 if __name__ == "__main__":
-    import os
-
     folder, name = sys.argv[1], os.environ["MODEL"]
     shutil.rmtree(folder, ignore_errors=True)
     if name in ("logistic", "boosted"):
         import mlflow.sklearn
-        import skops.io
 
-        file = f"{name}.skops"
-        model = skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
         mlflow.sklearn.save_model(
-            model, folder, pyfunc_predict_fn="predict_proba", pip_requirements=[], input_example=np.zeros((1, 20))
+            joblib.load(f"{name}.joblib"),
+            folder,
+            serialization_format="cloudpickle",
+            pyfunc_predict_fn="predict_proba",
+            pip_requirements=[],
         )
     else:
         # The file itself is the model ("models from code").

@@ -1,7 +1,7 @@
 """Train the models that the peers serve, and keep each as its library does, and as ONNX."""
 
+import joblib
 import numpy as np
-import skops.io
 import torch
 from nets import Image, Net, fitted
 from skl2onnx import to_onnx
@@ -20,7 +20,7 @@ for name, model in {
     "boosted": HistGradientBoostingClassifier(max_iter=100, early_stopping=False),
 }.items():
     model.fit(x, y)
-    skops.io.dump(model, f"{name}.skops")
+    joblib.dump(model, f"{name}.joblib")
     onnx = to_onnx(model, x[:1], options={"zipmap": False})
     with open(f"{name}.onnx", "wb") as file:
         file.write(onnx.SerializeToString())
