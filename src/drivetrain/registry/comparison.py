@@ -33,7 +33,7 @@ def metrics_of_champion(champion: Version, evaluation: str, job: Job) -> dict[st
     for name in job.system.needs[evaluation].values():
         giver = job.system.producers[name]
         if giver.name == champion.model:
-            instead[name] = job.store.value(champion.artifact, part.annotations().get(name))
+            instead[name] = giver.value_of(job.store, champion.artifact, part.annotations().get(name))
         elif isinstance(giver, Side):
             instead[name] = _table(champion, giver, job)
         else:

@@ -115,8 +115,8 @@ class Desk:
         """
         if not rows:
             return Reply([], [], [])
-        texts = live.reader.texts(rows) if texts is None else texts
-        reply = await self._told(live, rows, texts, "values", within_s)
+        kept = live.reader.texts(rows) if texts is None else live.reader.kept(rows, texts)
+        reply = await self._told(live, rows, kept, "values", within_s)
         assert isinstance(reply, Reply)
         return reply
 
@@ -126,7 +126,7 @@ class Desk:
         Raises:
             RequestError: see `ask`.
         """
-        reply = await self._told(live, rows, texts, form)
+        reply = await self._told(live, rows, live.reader.kept(rows, texts), form)
         assert isinstance(reply, str)
         return reply
 

@@ -13,6 +13,7 @@ from drivetrain.registry.registry import champion_of
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import Version
 from drivetrain.serving.predictor import Predictor
+from drivetrain.serving.ready import ReadyModel
 from drivetrain.serving.requests import Reader
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from drivetrain.store.store import Store
 
 _SPACE = 1 << 64
+# A version in memory: one that learnt from a table here, or one that was ready.
+Arm = Predictor | ReadyModel
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -79,7 +82,7 @@ class Live:
     challenger cannot do without are answered by the champion.
     """
 
-    def __init__(self, want: Wanted, champion: Predictor, challenger: Predictor | None) -> None:
+    def __init__(self, want: Wanted, champion: Arm, challenger: Arm | None) -> None:
         self.want, self.champion, self.challenger = want, champion, challenger
         self.limit = int(want.share * _SPACE)
         self._salt = want.rollout.encode()[:16]
@@ -121,7 +124,11 @@ def _joint(first: Reader, second: Reader) -> Reader:
     added = [column for column in second.columns if column.name not in first.names]
     if not added:
         return first
-    return Reader([*first.columns, *added], optional=first.optional | {column.name for column in added})
+    return Reader(
+        [*first.columns, *added],
+        optional=first.optional | {column.name for column in added},
+        types=second.given_types | first.given_types,
+    )
 
 
 def _places(reader: Reader, of: Reader) -> list[int] | None:
@@ -148,9 +155,13 @@ def load(store: Store, want: Wanted, before: Live | None) -> tuple[Live | None, 
     if before is not None and before.want.side == want.side:
         known = {each.version.id: each for each in (before.champion, before.challenger) if each}
 
-    def ready(version: Version) -> Predictor:
+    def ready(version: Version) -> Arm:
         side = {name: want.side.get(name, artifact) for name, artifact in version.side_inputs.items()}
-        return known.get(version.id) or Predictor.load(store, version, side=side)
+        if version.id in known:
+            return known[version.id]
+        if version.signature.task == "values":
+            return ReadyModel.load(store, version)
+        return Predictor.load(store, version, side=side)
 
     champion = ready(want.champion)
     if want.challenger is None:
