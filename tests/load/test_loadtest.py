@@ -187,3 +187,29 @@ def test_a_version_that_is_there_already_can_be_asked_for_speed_later(tmp_path: 
     assert first["version"] == second["version"] == "parity@1"
     assert first["passed"] is False  # no figure of that name was given: requests_per_s
     assert [each["found"] for each in second["judgements"]] == [10.0]
+
+
+def test_a_model_that_nothing_here_has_trained_is_asked_its_own_example(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("the and")
+    (tmp_path / "system.py").write_text("""
+from pathlib import Path
+
+import drivetrain as dt
+
+
+@dt.predictor(files={"words": "words.txt"})
+class English:
+    def load(self, words: Path) -> None:
+        self.words = set(words.read_text().split())
+
+    def predict(self, text: list[str]) -> list[float]:
+        return [float(bool(self.words & set(each.split()))) for each in text]
+
+
+speed = dt.LoadTest(English, rate=50, seconds=0.4, warm_up_s=0.1)
+gate = dt.Gate(English, require=[speed.error_share <= 0])
+""")
+
+    told = drivetrain(tmp_path, "run")
+
+    assert {step["step"]: step["state"] for step in told["steps"]}["gate"] == "finished"
