@@ -81,7 +81,7 @@ def measure_models(rounds: int = 2) -> str:
     return _measured(["logistic", "net", "image"], starts, rounds)
 
 
-def measure_peers(rounds: int = 2) -> str:
+def measure_peers(rounds: int = 3) -> str:
     """Return the table of the boosted model beside the peers."""
     return _measured(["boosted"], {**OWN, BASE: HAND[BASE], **PEERS}, rounds)
 
