@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from benchmarks.contender import memory_mb
 from benchmarks.measure import (
     PEERS,
     QUIET,
@@ -26,12 +27,46 @@ from benchmarks.measure import (
     table,
     versions,
 )
-from benchmarks.serving import ONNX, SKLEARN, SYSTEM, memory_mb
+from benchmarks.workloads import ONNX, SKLEARN
 
 FOLDER = SCRATCH / "batch"
 ROWS = 4_000_000
 LOOPS = ("batch-loops", ["polars", *ONNX, *SKLEARN])
 LOOK_S = 0.05
+SYSTEM = """
+import numpy as np
+import polars as pl
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+import drivetrain as dt
+
+NAMES = [f"x{i}" for i in range(20)]
+
+
+@dt.dataset(key="id", label="y")
+def rows(count: int = 5_000) -> pl.LazyFrame:
+    x = np.random.default_rng(0).normal(size=(count, 20))
+    y = (x[:, 0] + x[:, 1] * x[:, 2] > 0).astype(int)
+    return pl.LazyFrame(dict(zip(NAMES, x.T))).with_columns(id=pl.int_range(pl.len()), y=pl.Series(y))
+
+
+train, test = dt.split(rows, test=0.25)
+
+
+@dt.model
+def boosted(train: pl.DataFrame) -> HistGradientBoostingClassifier:
+    x, y = dt.xy(train)
+    return HistGradientBoostingClassifier(max_iter=100, early_stopping=False).fit(x, y)
+
+
+@dt.evaluation
+def quality(boosted: HistGradientBoostingClassifier, test: pl.DataFrame) -> dt.metrics.Binary:
+    return dt.metrics.binary(boosted, test)
+
+
+gate = dt.Gate(boosted, require=[quality.auc >= 0.5])
+service = dt.Service(boosted)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

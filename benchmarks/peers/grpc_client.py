@@ -1,56 +1,37 @@
-"""Load over gRPC: ADDRESS PATH MESSAGE_IN_HEX IN_FLIGHT SECONDS; prints what it has seen as JSON.
-
-Each of the calls in flight waits for its answer before it asks again; at most four connections carry them.
-"""
+"""Calls ModelInfer so many times at once: grpc_client.py PORT MODEL VALUES CALLS SECONDS; bytes are encoded once."""
 
 import asyncio
 import json
+import struct
 import sys
 import time
 
 import grpc
-import uvloop
-
-SERVER_IS_READY_S = 60
+from tritonclient.grpc import service_pb2
 
 
-async def main(address: str, path: str, message: bytes, in_flight: int, seconds: float) -> None:
-    """Ask, and print the rate and the times."""
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(min(in_flight, 4))]
-    calls = [channel.unary_unary(path) for channel in channels]
-    ready_by = time.monotonic() + SERVER_IS_READY_S
-    for call in calls:
-        while True:
-            try:
-                await call(message, wait_for_ready=True, timeout=SERVER_IS_READY_S)
-                break
-            except grpc.aio.AioRpcError:  # it listens, and has no model yet
-                if time.monotonic() > ready_by:
-                    raise
-                await asyncio.sleep(0.2)
-    times: list[float] = []
-    ends = time.monotonic() + seconds
+async def call(method: grpc.aio.UnaryUnaryMultiCallable, request: bytes, until: float, times: list[float]) -> None:
+    """Call until the time is over."""
+    while (start := time.perf_counter()) < until:
+        await method(request)
+        times.append(time.perf_counter() - start)
 
-    async def ask(number: int) -> None:
-        call = calls[number % len(calls)]
-        while time.monotonic() < ends:
-            began = time.perf_counter()
-            await call(message)
-            times.append(time.perf_counter() - began)
 
-    began = time.monotonic()
-    await asyncio.gather(*[ask(number) for number in range(in_flight)])
-    taken = time.monotonic() - began
+async def main(port: str, model: str, values: list[float], calls: int, duration_s: float) -> None:
+    """Print what was seen as JSON."""
+    tensor = service_pb2.ModelInferRequest.InferInputTensor(name="input", datatype="FP32", shape=[1, len(values)])
+    request = service_pb2.ModelInferRequest(
+        model_name=model, inputs=[tensor], raw_input_contents=[struct.pack(f"<{len(values)}f", *values)]
+    ).SerializeToString()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        method = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        await call(method, request, time.perf_counter() + 1, [])
+        times: list[float] = []
+        until = time.perf_counter() + duration_s
+        await asyncio.gather(*(call(method, request, until, times) for _ in range(calls)))
     times.sort()
-    told = {
-        "requests_per_s": len(times) / taken,
-        "p50_ms": times[len(times) // 2] * 1e3,
-        "p99_ms": times[int(len(times) * 0.99)] * 1e3,
-    }
-    print(json.dumps(told))
-    for channel in channels:
-        await channel.close()
+    at = {"p50_ms": times[len(times) // 2] * 1e3, "p99_ms": times[int(len(times) * 0.99)] * 1e3}
+    print(json.dumps({"requests_per_s": len(times) / duration_s, **at}))
 
 
-uvloop.run(main(sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])))
+asyncio.run(main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])))
