@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import subprocess
+import tempfile
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +182,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     data, port = folder / "data", free_port()
     as_user: dict[str, Any] = {}
     if os.geteuid() == 0:  # it refuses to run as root
-        for each in (folder, *folder.parents[:2]):
+        for each in (folder, *folder.parents):
+            if each == Path(tempfile.gettempdir()):
+                break
             each.chmod(0o755)
         shutil.chown(folder, "postgres")
         as_user = {"user": "postgres"}
