@@ -9,8 +9,10 @@ import msgspec
 from drivetrain.errors import RequestError
 from drivetrain.serving.batching import Batcher, Failure, Form, Reply
 from drivetrain.serving.counters import Counters, exposition, totals
+from drivetrain.serving.direct import Direct
 from drivetrain.serving.feedback import FeedbackLog, read_labels
 from drivetrain.serving.journal import Journal, Names, folder_of
+from drivetrain.serving.streams import Streams
 from drivetrain.serving.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -33,14 +35,17 @@ class Desk:
         self.counters = Counters(folder)
         self._journal = Journal(folder, "predictions")
         self._feedback = FeedbackLog(loop, Journal(folder, "feedback"), self.counters)
+        names = Names()
         self._batcher = Batcher(
             loop,
             journal=self._journal,
-            names=Names(),
+            names=names,
             counters=self.counters,
             max_batch=service.max_batch,
             timeout_s=service.timeout_s,
         )
+        self._direct = Direct(service, names=names, counters=self.counters, batcher=self._batcher)
+        self.streams = Streams(service, names=names, counters=self.counters, batcher=self._batcher)
         self._watcher = Watcher(loop, store, service, self.counters, self._tend)
         self._watcher.start()
 
@@ -49,6 +54,7 @@ class Desk:
         self._watcher.stop()
         self._feedback.close()
         self._batcher.close()
+        self.streams.close()
         self._journal.close()
         self.counters.close()
 
@@ -65,6 +71,12 @@ class Desk:
     def problem(self) -> str:
         """Why something that should answer does not; empty where all is well."""
         return self._watcher.problem
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether what answers does so in pieces."""
+        live = self._watcher.live
+        return live is not None and live.streams
 
     def live(self) -> Live:
         """Return the versions that answer.
@@ -105,6 +117,8 @@ class Desk:
         return reply
 
     async def _told(self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form) -> str | Reply:
+        if live.is_awaited:
+            return await self._direct.answer(live, rows, texts, form)
         batch, number = self._batcher.add(live, rows, texts, form)
         await batch.done
         reply = batch.replies[number]

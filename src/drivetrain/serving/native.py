@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain import __version__
-from drivetrain.serving.route import JSON, Answer, Headers, Request, Route, as_json
+from drivetrain.errors import RequestError
+from drivetrain.serving.events import EVENT_STREAM, server_sent, wants_events
+from drivetrain.serving.route import JSON, Answer, Headers, Request, Route, Streamed, as_json
 
 if TYPE_CHECKING:
     from drivetrain.serving.desk import Desk
@@ -43,9 +45,21 @@ class Native:
             Route("POST", "/predict", self.predict, takes=_JSON_BODY),
         ]
 
-    async def predict(self, request: Request) -> Answer:
-        """Answer one object, or an array of them."""
-        return await self.predicted(request.body)
+    async def predict(self, request: Request) -> Answer | Streamed:
+        """Answer one object, or an array of them; or one as a stream."""
+        desk = self._desk
+        live = desk.live()
+        if not live.streams:
+            return await self.predicted(request.body)
+        body = request.body
+        if body.lstrip()[:1] == b"[":
+            raise RequestError(status=422, message="a stream answers one object, and this is an array")
+        row = live.reader.one(body)
+        (text,) = live.reader.kept([row], [_one_line(body)])
+        if wants_events(request.headers.get("accept") or ""):
+            desk.streams.check_room()
+            return Streamed(200, EVENT_STREAM, server_sent(desk, live, row, text))
+        return Answer(200, JSON, as_json(await desk.streams.whole(live, row, text)))
 
     async def predicted(self, body: bytes) -> Answer:
         """Answer a body, whatever else the request says."""

@@ -49,14 +49,11 @@ def description(service: Terms, live: Live) -> dict[str, Any]:
                     "operationId": "predict",
                     "summary": "Answer one row, or an array of rows",
                     "requestBody": _json_body(
-                        {"oneOf": [_ref("Row"), {"type": "array", "items": _ref("Row"), "maxItems": service.max_rows}]},
-                        {"one row": row, "two rows": [row, row]},
+                        _ref("Row") if signature.streams else {"oneOf": [_ref("Row"), _rows(service.max_rows)]},
+                        {"one row": row} if signature.streams else {"one row": row, "two rows": [row, row]},
                     ),
                     "responses": {
-                        "200": _answer(
-                            {"oneOf": [_ref("Prediction"), _ref("Predictions")]},
-                            {"one row": answer, "two rows": {"predictions": [answer, answer]}},
-                        ),
+                        "200": _answered(signature, answer),
                         **refused,
                         "504": _refusal("The model did not answer in time"),
                     },
@@ -241,6 +238,10 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
+def _rows(most: int) -> dict[str, Any]:
+    return {"type": "array", "items": _ref("Row"), "maxItems": most}
+
+
 def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -251,6 +252,18 @@ def _json_body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, An
 
 def _answer(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
     return {"description": "Answered", "content": {"application/json": _content(schema, examples)}}
+
+
+def _answered(signature: Signature, answer: dict[str, Any]) -> dict[str, Any]:
+    if not signature.streams:
+        return _answer(
+            {"oneOf": [_ref("Prediction"), _ref("Predictions")]},
+            {"one row": answer, "two rows": {"predictions": [answer, answer]}},
+        )
+    whole = _answer(_ref("Prediction"), {"one row": answer})
+    text = "events `start`, then a message for each piece, then `end` or `error`; asked for by `Accept`"
+    whole["content"]["text/event-stream"] = {"schema": {"type": "string", "description": text}}
+    return whole
 
 
 def _content(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class Predictor:
     `one_s` and `row_s` tell how long a batch takes: a fixed part, and what each further row adds.
     """
 
+    is_awaited = False
+
     def __init__(self, version: Version, reader: Reader, build: str, model: Any, features: Any) -> None:
         self.version, self.reader, self.build = version, reader, build
         self._model, self._features = model, features
@@ -89,6 +91,14 @@ class Predictor:
         if len(scores) != len(rows):
             raise ValueError(f"{self.version.id} gave {len(scores)} predictions for {len(rows)} rows")
         return self._told(scores, features)
+
+    def piece(self, value: Any) -> Any:
+        """Return the one piece of an answer beside a model that streams."""
+        return value
+
+    async def awaited(self, rows: Sequence[Row]) -> Answers:
+        """Return what `answer` does, for a caller that has to await."""
+        return self.answer(rows)
 
     def _told(self, scores: np.ndarray[Any, Any], features: pl.DataFrame | None) -> Answers:
         if not np.isfinite(scores).all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class ReadyModel:
         self.version, self.reader, self.build, self.model = version, reader, build, model
         self.classes: list[Any] = []
         self.form = model.form if isinstance(model, CustomModel) else None
+        self.is_awaited = self.form is not None and self.form.is_async and not self.form.streams
         self._outputs = version.signature.outputs
         self.one_s, self.row_s = _UNKNOWN_S, 0.0
 
@@ -65,6 +67,14 @@ class ReadyModel:
         if len(found) != len(rows):
             raise ValueError(f"{self.version.id} gave {len(found)} predictions for {len(rows)} rows")
         return self.told(found)
+
+    async def awaited(self, rows: Sequence[Row]) -> Answers:
+        """Return the same of a model whose answers are awaited, all rows at once."""
+        assert isinstance(self.model, CustomModel)
+        assert self.form is not None
+        if self.form.is_batch:
+            return self.told(await self.model.batch(rows))
+        return self.told(await asyncio.gather(*[self.model.call(row) for row in rows]))
 
     def told(self, found: Sequence[Any]) -> Answers:
         """Return values of the model as answers: plain JSON, and what the log keeps of it."""

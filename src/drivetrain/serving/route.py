@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +21,14 @@ class Answer(NamedTuple):
     status: int
     headers: Headers
     body: str | bytes
+
+
+class Streamed(NamedTuple):
+    """What goes back to the client piece by piece; it ends when the client goes away."""
+
+    status: int
+    headers: Headers
+    texts: AsyncGenerator[str, None]
 
 
 class Request(NamedTuple):
@@ -64,7 +72,7 @@ class Route(msgspec.Struct, frozen=True):
 
     method: str
     path: str
-    handle: Callable[[Request], Awaitable[Answer]]
+    handle: Callable[[Request], Awaitable[Answer | Streamed]]
     takes: tuple[str, ...] = ()
     refuse: Callable[[RequestError], Answer] = refusal
 

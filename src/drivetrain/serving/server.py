@@ -124,7 +124,7 @@ def _run(service: Terms, store_path: Path, *, host: str, port: int, workers: int
         workers=workers,
         loop=loop,
         http=HTTPModes.auto,
-        websockets=False,
+        websockets=True,
         http1_settings=HTTP1Settings(header_read_timeout=10_000, pipeline_flush=True),
         log_enabled=False,
         respawn_failed_workers=True,
