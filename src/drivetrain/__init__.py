@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from drivetrain.data.source import read
     from drivetrain.data.split import split
     from drivetrain.errors import GiveUp, TryAgain
+    from drivetrain.load.loadtest import LoadTest
     from drivetrain.monitoring.monitor import Drift, Monitor
     from drivetrain.monitoring.trigger import Trigger, cron, now
     from drivetrain.pipeline.approval import Approval
@@ -42,6 +43,7 @@ _HOMES = {
     "Drift": "monitoring.monitor",
     "Gate": "registry.gate",
     "GiveUp": "errors",
+    "LoadTest": "load.loadtest",
     "Monitor": "monitoring.monitor",
     "Retry": "system.conduct",
     "Service": "serving.service",
@@ -83,10 +85,10 @@ _HOMES = {
 }
 
 __all__ = [
-    "Approval", "Canary", "Drift", "Gate", "GiveUp", "Monitor", "Retry", "Service", "System", "Tensor", "Trigger",
-    "TryAgain", "attach", "between", "champion", "check", "cron", "daily", "dataset", "evaluation", "features", "fresh",
-    "hourly", "log", "matches", "metrics", "model", "monthly", "not_null", "now", "one_of", "onnx", "predictor", "read",
-    "reference", "row_count", "split", "step", "torch", "track", "unique", "weekly", "xy",
+    "Approval", "Canary", "Drift", "Gate", "GiveUp", "LoadTest", "Monitor", "Retry", "Service", "System", "Tensor",
+    "Trigger", "TryAgain", "attach", "between", "champion", "check", "cron", "daily", "dataset", "evaluation",
+    "features", "fresh", "hourly", "log", "matches", "metrics", "model", "monthly", "not_null", "now", "one_of", "onnx",
+    "predictor", "read", "reference", "row_count", "split", "step", "torch", "track", "unique", "weekly", "xy",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Runs a server for the tests: STORE PORT WORKERS; the environment may set TOKEN, MAX_BATCH and FILE_LIMIT."""
+"""Runs a server for the tests: STORE PORT WORKERS; the environment may set TOKEN, GRPC_PORT and FILE_LIMIT."""
 
 from __future__ import annotations
 
@@ -22,4 +22,5 @@ if __name__ == "__main__":
         port=int(port),
         workers=int(workers),
         token=os.environ.get("TOKEN", ""),
+        grpc_port=int(os.environ.get("GRPC_PORT", "0")),
     )

@@ -31,6 +31,7 @@ COMMANDS = {
     "refuse": Command("say no to what a run asks", "release"),
     "predict": Command("score a file of rows with a version", "release"),
     "serve": Command("answer requests", "operate"),
+    "load": Command("put a version or a server under load, and see how fast it answers", "operate"),
     "monitor": Command("watch a service and act on what is seen", "operate"),
     "ui": Command("open the console", "operate"),
     "up": Command("serve, watch and show, all at once", "operate"),

@@ -62,7 +62,7 @@ class Gate(Part, frozen=True, eq=False):
                 )
 
     def needs(self, parts: Mapping[str, Part]) -> dict[str, str]:
-        wanted = [self.model.name, *(condition.evaluation for condition in self.require)]
+        wanted = [self.model.name, *(condition.judge for condition in self.require)]
         # Every evaluation of the model is kept with the version, required or not.
         wanted += [
             name
@@ -123,7 +123,7 @@ class Gate(Part, frozen=True, eq=False):
 
         if champion is None or champion.id == candidate.id:
             return {}
-        wanted = dict.fromkeys(condition.evaluation for condition in self.require if condition.against_champion)
+        wanted = dict.fromkeys(condition.judge for condition in self.require if condition.against_champion)
         return {
             f"{evaluation}.{metric}": value
             for evaluation in wanted
@@ -187,8 +187,8 @@ def _judge(
     found = metrics.get(condition.name)
     text = str(condition)
     if found is None:
-        known = sorted(name for name in metrics if name.startswith(f"{condition.evaluation}."))
-        note = f"{condition.evaluation} gave no such metric; it gave {', '.join(known) or 'none'}"
+        known = sorted(name for name in metrics if name.startswith(f"{condition.judge}."))
+        note = f"{condition.judge} gave no such metric; it gave {', '.join(known) or 'none'}"
         return Judgement(condition=text, found=None, limit=condition.limit, holds=False, note=note)
     if not condition.against_champion:
         assert condition.limit is not None

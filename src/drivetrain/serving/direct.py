@@ -30,8 +30,15 @@ class Direct:
         self._service, self._names, self._counters, self._batcher = service, names, counters, batcher
         self._running = 0
 
-    async def answer(self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form) -> str | Reply:
-        """Return what a request is told.
+    async def answer(
+        self,
+        live: Live,
+        rows: Sequence[Row],
+        texts: Sequence[msgspec.Raw],
+        form: Form,
+        within_s: float | None = None,
+    ) -> str | Reply:
+        """Return what a request is told; `within_s` is what the client has left, where it said so.
 
         Raises:
             RequestError: the model failed (500), is asked by too many (503) or took too long (504).
@@ -39,6 +46,7 @@ class Direct:
         if self._running >= self._service.max_concurrent:
             message = f"{self._running} requests wait for the model, which is as many as may; try again in a second"
             raise RequestError(status=503, message=message)
+        limit_s = min(self._service.timeout_s, within_s or self._service.timeout_s)
         nobody: Any = None  # waits for this batch: it is answered here
         batch = Batch(live, nobody, 0.0)
         batch.add(rows, texts, form)
@@ -46,12 +54,12 @@ class Direct:
         self._running += 1
         started = perf_counter_ns()
         try:
-            async with asyncio.timeout(self._service.timeout_s):
+            async with asyncio.timeout(limit_s):
                 parts = await self._parts(batch)
             (reply,) = replies(batch, parts, {})
             lines = lines_of(batch, parts)
         except TimeoutError:
-            message = f"the model did not answer within {self._service.timeout_s:g} s"
+            message = f"the model did not answer within {limit_s:g} s"
             raise RequestError(status=504, message=message) from None
         except Exception as error:  # the model is the user's, and may raise anything
             failure = failure_of(error)

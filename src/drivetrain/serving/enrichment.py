@@ -48,5 +48,8 @@ class Enrichment:
 
     def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
         """Return the feature columns of some rows, in their order."""
-        asked = frame_of(self._columns, rows)
+        return self.of_frame(frame_of(self._columns, rows))
+
+    def of_frame(self, asked: pl.DataFrame) -> pl.DataFrame:
+        """Return the feature columns of a frame of requests in their exact types, in the order of its rows."""
         return compute(self._part, asked, self._side, settings=self._settings).select(self._names)

@@ -127,10 +127,9 @@ def _joint(first: Reader, second: Reader) -> Reader:
     added = [column for column in second.columns if column.name not in first.names]
     if not added:
         return first
-    optional = {name for name, lack in zip(first.names, first.may_lack, strict=True) if lack}
     return Reader(
         [*first.columns, *added],
-        optional=frozenset(optional | {column.name for column in added}),
+        optional=first.optional | {column.name for column in added},
         types=second.given_types | first.given_types,
     )
 

@@ -9,6 +9,7 @@ import msgspec
 from drivetrain import __version__
 from drivetrain.errors import RequestError
 from drivetrain.serving.events import EVENT_STREAM, server_sent, wants_events
+from drivetrain.serving.media import NAMES, TYPES, answer_kind, kind_of
 from drivetrain.serving.route import JSON, Answer, Headers, Request, Route, Streamed, as_json
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ HTML: Headers = [
     ("referrer-policy", "no-referrer"),
 ]  # fmt: skip
 PROMETHEUS: Headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8")]
+TEXT: Headers = [("content-type", "text/plain; charset=utf-8")]
 _JSON_BODY = ("application/json",)
 
 
@@ -40,18 +42,22 @@ class Native:
             Route("GET", "/readyz", self.readiness),
             Route("GET", "/metrics", self.metrics),
             Route("GET", "/openapi.json", self.openapi),
+            Route("GET", "/service.proto", self.contract),
             Route("GET", "/version", self.version),
             Route("POST", "/feedback", self.feedback, takes=_JSON_BODY),
-            Route("POST", "/predict", self.predict, takes=_JSON_BODY),
+            Route("POST", "/predict", self.predict, takes=tuple(TYPES)),
         ]
 
     async def predict(self, request: Request) -> Answer | Streamed:
-        """Answer one object, or an array of them; or one as a stream."""
-        desk = self._desk
+        """Answer one object, an array of them, or a table of rows; or one object as a stream."""
+        is_json = kind_of(request.headers.get("content-type") or "") == "json"
+        if self._desk.is_streaming and is_json:
+            return await self._streamed(request)
+        return await (self.predicted(request.body) if is_json else self._table(request))
+
+    async def _streamed(self, request: Request) -> Answer | Streamed:
+        desk, body = self._desk, request.body
         live = desk.live()
-        if not live.streams:
-            return await self.predicted(request.body)
-        body = request.body
         if body.lstrip()[:1] == b"[":
             raise RequestError(status=422, message="a stream answers one object, and this is an array")
         row = live.reader.one(body)
@@ -73,6 +79,21 @@ class Native:
         else:
             told = await desk.ask_text(live, (live.reader.one(body),), (_one_line(body),), "one")
         return Answer(200, JSON, told)
+
+    async def _table(self, request: Request) -> Answer:
+        from drivetrain.serving.tables import written
+
+        desk = self._desk
+        live, kind = desk.live(), kind_of(request.headers.get("content-type") or "")
+        rows, texts = await desk.aside(desk.tables.read, live.reader, request.body, kind)
+        form = answer_kind(request.headers.get("accept") or "", kind)
+        if form == "json":
+            given = live.reader.texts(rows) if texts is None else texts
+            told = await desk.ask_text(live, rows, given, "many") if rows else '{"predictions":[]}'
+            return Answer(200, JSON, told)
+        reply = await desk.ask(live, rows, texts)
+        body = await desk.aside(written, reply, live.champion.version.signature, form)
+        return Answer(200, [("content-type", NAMES[form])], body)
 
     async def feedback(self, request: Request) -> Answer:
         """Keep labels; they survive a power cut when this answers."""
@@ -113,6 +134,12 @@ class Native:
         from drivetrain.serving.openapi import description
 
         return Answer(200, JSON, as_json(description(self._desk.service, self._desk.live())))
+
+    async def contract(self, request: Request) -> Answer:
+        """Give the typed gRPC service as the text of a .proto file."""
+        from drivetrain.serving.contract import contract
+
+        return Answer(200, TEXT, contract(self._desk.service.name, self._desk.live()))
 
     async def page(self, request: Request) -> Answer:
         """Show the service to people."""

@@ -79,6 +79,7 @@ def description(service: Terms, live: Live) -> dict[str, Any]:
             "/healthz": _get("Whether the process lives"),
             "/readyz": _get("Whether there is a version to answer with", failing="No version is loaded yet"),
             "/version": _get("Which versions answer", failing="No version is loaded yet"),
+            "/service.proto": _get("The gRPC service with these columns", failing="No version yet", kind="text/plain"),
             "/metrics": _get("The counters of all workers, for Prometheus", kind="text/plain"),
         },
         "components": {

@@ -76,21 +76,51 @@ class Predictor:
         Raises:
             ValueError: the model gave no finite number for a row.
         """
-        features = None
-        if self._takes_rows:
-            scores = self._model.scores(rows if self._is_request else _picked(rows, self._places))
-        else:
+        if not self._takes_rows:
             frame = self._features.frame(rows) if self._features else _frame(self.reader, rows, self._signature)
-            features = frame if self._features else None
-            if self.build == "onnx":
-                scores = self._model.scores_of(frame)
-            else:
-                from drivetrain.training.predict import predictions
+            return self._told(self._scores(frame, len(rows)), frame if self._features else None)
+        scores = self._model.scores(rows if self._is_request else _picked(rows, self._places))
+        return self._told(self._held(scores, len(rows)), None)
 
-                scores = np.asarray(predictions(self._model, frame, self._signature))
-        if len(scores) != len(rows):
-            raise ValueError(f"{self.version.id} gave {len(scores)} predictions for {len(rows)} rows")
-        return self._told(scores, features)
+    def answer_frame(self, frame: pl.DataFrame) -> Answers:
+        """Return the answers to the rows of a frame that `fitted` gave, in their order.
+
+        Raises:
+            ValueError: the model gave no finite number for a row.
+        """
+        seen, scores = self.scores(frame)
+        return self._told(scores, seen if self._features else None)
+
+    def scores(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray[Any, Any]]:
+        """Return what the model sees of a frame that `fitted` gave, and what it answers to each row.
+
+        The shape is (rows,) with the probability of `classes[1]` for binary, (rows, classes) for multiclass, and
+        (rows,) with the value for regression.
+
+        Raises:
+            ValueError: the model gave no finite number for a row.
+        """
+        seen = (
+            self._features.of_frame(frame)
+            if self._features
+            else frame.select([column.name for column in self._signature.features])
+        )
+        return seen, self._scores(seen, frame.height)
+
+    def _scores(self, seen: pl.DataFrame, rows: int) -> np.ndarray[Any, Any]:
+        if self.build == "onnx":
+            return self._held(self._model.scores_of(seen), rows)
+        from drivetrain.training.predict import predictions
+
+        return self._held(np.asarray(predictions(self._model, seen, self._signature)), rows)
+
+    def _held(self, scores: np.ndarray[Any, Any], rows: int) -> np.ndarray[Any, Any]:
+        """Return a model's answers in their one shape, if there is a finite one for each row."""
+        if len(scores) != rows:
+            raise ValueError(f"{self.version.id} gave {len(scores)} predictions for {rows} rows")
+        if not np.isfinite(scores).all():
+            raise ValueError(f"{self.version.id} gave no finite number for a row")
+        return scores[:, 1] if scores.ndim == 2 and self._signature.task != "multiclass" else scores
 
     def piece(self, value: Any) -> Any:
         """Return the one piece of an answer beside a model that streams."""
@@ -101,13 +131,9 @@ class Predictor:
         return self.answer(rows)
 
     def _told(self, scores: np.ndarray[Any, Any], features: pl.DataFrame | None) -> Answers:
-        if not np.isfinite(scores).all():
-            raise ValueError(f"{self.version.id} gave no finite number for a row")
         if self._signature.task == "multiclass":
             best = scores.argmax(axis=1).tolist()
             return Answers([self.classes[place] for place in best], scores.tolist(), features)
-        if scores.ndim == 2:
-            scores = scores[:, 1]
         return Answers(scores.tolist(), None, features)
 
     def example(self) -> Row:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from json import JSONDecodeError, JSONDecoder
-from math import isfinite
+from math import isfinite, isnan
+from sys import float_info
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # More than these are not told of one request.
 MAX_PROBLEMS = 20
 _FLOAT32_LIMIT = 3.4028235e38
+_FINITE = Annotated[float, Meta(ge=-float_info.max, le=float_info.max)]
 # The bits of an integer column; negative for those without a sign.
 INTEGERS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64, "UInt8": -8, "UInt16": -16, "UInt32": -32, "UInt64": -64}
 
@@ -44,7 +46,7 @@ class Reader:
         optional: frozenset[str] = frozenset(),
         types: Mapping[str, Any] | None = None,
     ) -> None:
-        self.columns = list(columns)
+        self.columns, self.optional = list(columns), optional
         self.names = [column.name for column in columns]
         self.given_types = dict(types or {})
         self.types = [self.given_types.get(column.name) or type_of(column) for column in columns]
@@ -66,6 +68,9 @@ class Reader:
         self._many = msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]
         self._raw = msgspec.json.Decoder(list[msgspec.Raw]).decode
         self._width = len(self.names)
+        finite = [_FINITE if kind is float else kind for kind in self.types]
+        kinds = [kind | None if may_lack else kind for kind, may_lack in zip(finite, self.may_lack, strict=True)]
+        self._rows: Any = list[tuple[tuple(kinds)]]  # type: ignore[misc]  # a type made from the signature
         # The values that are more than JSON tells, and those whose objects have names of their own.
         self._special = [place for place, column in enumerate(columns) if kind_named(column.kind) is not None]
         self._has_objects = any(column.kind in ("structure", "other") for column in columns)
@@ -110,6 +115,18 @@ class Reader:
             rows = [self._read(row, body) for row in rows]
         return rows, self._raw(body)
 
+    def checked(self, rows: Sequence[Row]) -> list[Row]:
+        """Return rows of plain values, such as JSON has, as rows in the types of the columns.
+
+        Raises:
+            RequestError: 422, values do not fit; all problems are named.
+        """
+        try:
+            found: list[Row] = msgspec.convert(rows, self._rows)
+            return [self._special_read(row) for row in found] if self._special else found
+        except (msgspec.ValidationError, OverflowError, ValueError):
+            raise self._unfit([dict(zip(self.names, row, strict=True)) for row in rows]) from None
+
     def texts(self, rows: Sequence[Row]) -> list[msgspec.Raw]:
         """Return rows as JSON objects for the log, as a client of our own protocol would have sent them.
 
@@ -129,15 +146,18 @@ class Reader:
         return self.texts(rows) if self._special else texts
 
     def _read(self, row: Row, body: bytes) -> Row:
+        try:
+            return self._special_read(row)
+        except ValueError:
+            raise self.explain(body) from None
+
+    def _special_read(self, row: Row) -> Row:
         values = list(row)
         for place in self._special:
             column = self.columns[place]
             kind = kind_named(column.kind)
             if kind is not None and values[place] is not None:
-                try:
-                    values[place] = kind.read(values[place], column)
-                except ValueError:
-                    raise self.explain(body) from None
+                values[place] = kind.read(values[place], column)
         return tuple(values)
 
     def explain(self, body: bytes, *, limit: int | None = None) -> RequestError:
@@ -146,15 +166,18 @@ class Reader:
         rows = value if isinstance(value, list) else [value]
         if limit is not None and len(rows) > limit:
             return too_many_rows(len(rows), limit)
+        return self._unfit(rows)
+
+    def _unfit(self, rows: Sequence[Any]) -> RequestError:
         problems: list[dict[str, Any]] = []
         for number, row in enumerate(rows):
             for problem in self._problems(row):
                 problems.append({"row": number, **problem})
                 if len(problems) == MAX_PROBLEMS:
-                    return _unfit(problems, more=True)
+                    return unfit(problems, more=True)
         if not problems:
             return RequestError(status=400, message="the body cannot be read as JSON")
-        return _unfit(problems)
+        return unfit(problems)
 
     def _problems(self, row: Any) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
@@ -240,8 +263,8 @@ def wanted(column: Column, reason: str = "") -> str:
     return words + (", or null" if column.nullable else "")
 
 
-def parse(body: bytes) -> Any:
-    """Return a body as JSON, by the strictest reading.
+def parse(body: bytes, *, nan_is_null: bool = False) -> Any:
+    """Return a body as JSON, by the strictest reading; only NaN is let pass as null where that is asked for.
 
     Raises:
         RequestError: it is no JSON, is nested too deeply, or has a name twice in one object.
@@ -252,7 +275,7 @@ def parse(body: bytes) -> Any:
         raise RequestError(status=400, message=f"the body is not UTF-8 (byte {error.start})") from None
     value: Any = None
     try:
-        value = _STRICT.decode(text)
+        value = (_WITH_NAN if nan_is_null else _STRICT).decode(text)
         msgspec.json.encode(value)  # a lone surrogate cannot be written again
     except JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
@@ -285,12 +308,17 @@ def _constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number; send null")
 
 
+def _constant_or_null(name: str) -> Any:
+    return None if name == "NaN" else _constant(name)
+
+
 def _integer(text: str) -> int | float:
     # Python refuses very long integers, and reading them takes time that grows with the square of the length.
     return int(text) if len(text) < 400 else float("inf")
 
 
 _STRICT = JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
+_WITH_NAN = JSONDecoder(object_pairs_hook=_object, parse_constant=_constant_or_null, parse_int=_integer)
 
 
 def too_many_rows(rows: int, limit: int) -> RequestError:
@@ -298,7 +326,8 @@ def too_many_rows(rows: int, limit: int) -> RequestError:
     return RequestError(status=413, message=f"the request has {rows:,} rows; at most {limit:,} are answered at once")
 
 
-def _unfit(problems: list[dict[str, Any]], *, more: bool = False) -> RequestError:
+def unfit(problems: list[dict[str, Any]], *, more: bool = False) -> RequestError:
+    """Return the error for values that do not fit; `more` says that not all of them are named."""
     count = f"{len(problems)}{' or more' if more else ''}"
     message = f"{count} value{'s do' if len(problems) > 1 else ' does'} not fit the model's signature"
     return RequestError(status=422, message=message, problems=problems)
@@ -319,6 +348,6 @@ def shown(value: Any) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
     if isinstance(value, float) and not isfinite(value):
-        return "a number out of range"
+        return "NaN" if isnan(value) else "a number out of range"
     text = msgspec.json.encode(value).decode() if not isinstance(value, int) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}…"

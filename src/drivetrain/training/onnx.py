@@ -173,7 +173,7 @@ def _session(data: bytes) -> Any:
 def _run(session: Any, x: pl.DataFrame, task: Task) -> Any:
     inputs = session.get_inputs()
     if len(inputs) == 1 and x.width != 1:
-        feed: dict[str, Any] = {inputs[0].name: x.to_numpy().astype(_DTYPES[inputs[0].type])}
+        feed: dict[str, Any] = {inputs[0].name: _table(x, inputs[0].type)}
     else:
         by_name = {column.name: column for column in inputs}
         if not by_name.keys() & set(x.columns):  # an exporter may have renamed them by their position
@@ -187,6 +187,13 @@ def _run(session: Any, x: pl.DataFrame, task: Task) -> Any:
     if chosen.type.startswith("seq(map"):
         return np.array([[row[name] for name in sorted(row)] for row in found])
     return found
+
+
+def _table(x: pl.DataFrame, kind: str) -> NDArray[Any]:
+    """Return the one input of all features, (rows, features); a missing number is a NaN."""
+    if kind == "tensor(float)" and all(dtype.is_numeric() or dtype == pl.Boolean for dtype in x.dtypes):
+        return x.cast(pl.Float32).to_numpy(order="c")
+    return x.to_numpy().astype(_DTYPES[kind])
 
 
 def _column(series: pl.Series, kind: str) -> NDArray[Any]:

@@ -1,0 +1,293 @@
+"""Rows and answers as the tensors of the Open Inference Protocol, the same in its REST and its gRPC form."""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+from math import prod
+from struct import pack, unpack_from
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from drivetrain.errors import RequestError, nearest
+from drivetrain.serving.columns import NUMERIC, from_columns, unnamed
+from drivetrain.serving.requests import MAX_PROBLEMS, shown, too_many_rows, unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from drivetrain.data.schema import Column
+    from drivetrain.registry.version import Signature
+    from drivetrain.serving.batching import Reply
+    from drivetrain.serving.requests import Reader, Row
+
+_BITS = (8, 16, 32, 64)
+# How the elements of a datatype lie in memory, little-endian; BYTES have a length each, and BF16 is half of an FP32.
+DTYPES: dict[str, Any] = {
+    "BOOL": np.dtype("?"),
+    **{f"INT{bits}": np.dtype(f"<i{bits // 8}") for bits in _BITS},
+    **{f"UINT{bits}": np.dtype(f"<u{bits // 8}") for bits in _BITS},
+    **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
+}
+DATATYPES = (*DTYPES, "BF16", "BYTES")
+# What JSON may write an element as; the largest of UINT64 are beyond what msgspec compares.
+_ELEMENTS: dict[str, Any] = {
+    "BYTES": str | None,
+    "BOOL": bool | None,
+    **{f"INT{bits}": Annotated[int, Meta(ge=-(1 << bits - 1), le=(1 << bits - 1) - 1)] | None for bits in _BITS},
+    **{f"UINT{bits}": Annotated[int, Meta(ge=0, le=(1 << min(bits, 63)) - 1)] | None for bits in _BITS},
+    **dict.fromkeys(["BF16", "FP16", "FP32", "FP64"], float | None),
+}
+_MAX_RANK = 8
+
+
+class Tensor(msgspec.Struct, frozen=True):
+    """A named tensor. `values` are its elements in row-major order: a list, or an array with one dimension."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    values: Any
+
+
+class Described(msgspec.Struct, frozen=True):
+    """What a model says about a tensor that it takes or gives; -1 in the shape is the number of rows."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+def datatype_of(column: Column) -> str:
+    """Return the datatype in which a column is asked for; dates and times are ISO text."""
+    if column.kind == "bool":
+        return "BOOL"
+    if column.kind == "int":
+        return column.dtype.upper() if column.dtype.upper() in DTYPES else "INT64"
+    if column.kind == "float":
+        return "FP32" if column.dtype == "Float32" else "FP64"
+    return "BYTES"
+
+
+def inputs_of(reader: Reader) -> list[Described]:
+    """Return what a version takes: a tensor for each column of its requests."""
+    return [Described(column.name, datatype_of(column), [-1]) for column in reader.columns]
+
+
+def outputs_of(signature: Signature) -> list[Described]:
+    """Return what a version gives: its answers, and for each row the id of the prediction and the version."""
+    found = [Described("prediction", _datatype_of_prediction(signature), [-1])]
+    if signature.task == "multiclass":
+        found.append(Described("probabilities", "FP64", [-1, len(signature.classes)]))
+    return [*found, Described("id", "BYTES", [-1]), Described("version", "BYTES", [-1])]
+
+
+def _datatype_of_prediction(signature: Signature) -> str:
+    if signature.task != "multiclass":
+        return "FP64"
+    kinds = {type(each) for each in signature.classes}
+    return {bool: "BOOL", int: "INT64", float: "FP64"}.get(kinds.pop(), "BYTES") if len(kinds) == 1 else "BYTES"
+
+
+def answers(reply: Reply, signature: Signature, names: Sequence[str] = ()) -> list[Tensor]:
+    """Return a reply as the tensors of these names, or as all that the version gives.
+
+    Raises:
+        RequestError: 422, there is no output of that name.
+    """
+    described = {each.name: each for each in outputs_of(signature)}
+    for name in names:
+        if name not in described:
+            raise unfit(
+                [{"row": None, "field": name, "found": "an unknown output", "wanted": nearest(name, described)}]
+            )
+    rows, found = len(reply.ids), []
+    for name in names or described:
+        datatype, shape = described[name].datatype, [rows, *described[name].shape[1:]]
+        values: Any
+        if name == "probabilities":
+            values = list(chain.from_iterable(reply.probabilities or []))
+        elif name == "prediction":
+            values = [str(each) for each in reply.predictions] if datatype == "BYTES" else reply.predictions
+        else:
+            values = reply.ids if name == "id" else reply.versions
+        found.append(Tensor(name, datatype, shape, values))
+    return found
+
+
+def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> Tensor:
+    """Return a tensor whose elements came as JSON: a flat array, or one nested as the shape says.
+
+    Raises:
+        RequestError: 422, the elements are not of the datatype, or not as many as the shape says.
+    """
+    count = _count(name, datatype, shape)
+    if not isinstance(values, list):
+        raise _bad(name, shown(values), "`data` as an array")
+    if len(shape) > 1 and values and isinstance(values[0], list):
+        for length in shape[1:]:
+            if not all(isinstance(each, list) and len(each) == length for each in values):
+                raise _bad(name, "`data` of another shape", f"data nested as the shape {list(shape)} says, or flat")
+            values = list(chain.from_iterable(values))
+    if len(values) != count:
+        raise _bad(name, f"{len(values):,} elements", f"{count:,}, as the shape {list(shape)} says")
+    try:
+        msgspec.convert(values, list[_ELEMENTS[datatype]])  # type: ignore[valid-type]  # out of a table
+    except (msgspec.ValidationError, OverflowError):
+        raise unfit(list(islice(_strangers(name, datatype, values, shape), MAX_PROBLEMS))) from None
+    return Tensor(name, datatype, list(shape), values)
+
+
+def _strangers(name: str, datatype: str, values: list[Any], shape: Sequence[int]) -> Iterator[dict[str, Any]]:
+    width = prod(shape[1:])
+    for place, value in enumerate(values):
+        try:
+            msgspec.convert(value, _ELEMENTS[datatype])
+        except (msgspec.ValidationError, OverflowError):
+            found, right = shown(value), f"an element of {datatype}"
+            yield {"row": place // width, "field": name, "found": found, "wanted": right}
+
+
+def from_bytes(name: str, datatype: str, shape: Sequence[int], data: bytes | memoryview) -> Tensor:
+    """Return a tensor whose elements came as bytes: little-endian, texts with a length of 4 bytes before each.
+
+    Raises:
+        RequestError: 422, there are more or fewer bytes than the shape says, or a text is no UTF-8.
+    """
+    count = _count(name, datatype, shape)
+    if datatype == "BYTES":
+        return Tensor(name, datatype, list(shape), _texts(name, count, bytes(data)))
+    width = 2 if datatype == "BF16" else DTYPES[datatype].itemsize
+    if len(data) != count * width:
+        raise _bad(name, f"{len(data):,} bytes", f"{count * width:,}: {datatype} of the shape {list(shape)}")
+    if datatype == "BF16":
+        values = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+    elif datatype == "BOOL":
+        plain = np.frombuffer(data, np.uint8)
+        if plain.size and plain.max() > 1:
+            raise _bad(name, f"a byte of {plain.max()}", "bytes of 0 or 1")
+        values = plain.view(np.bool_)
+    else:
+        values = np.frombuffer(data, DTYPES[datatype])
+    return Tensor(name, datatype, list(shape), values)
+
+
+def from_texts(name: str, datatype: str, shape: Sequence[int], data: Sequence[bytes]) -> Tensor:
+    """Return a tensor of texts that came as bytes each.
+
+    Raises:
+        RequestError: 422, there are more or fewer than the shape says, or a text is no UTF-8.
+    """
+    count = _count(name, datatype, shape)
+    if len(data) != count:
+        raise _bad(name, f"{len(data):,} elements", f"{count:,}, as the shape {list(shape)} says")
+    return Tensor(name, datatype, list(shape), [_text(name, place, each) for place, each in enumerate(data)])
+
+
+def _texts(name: str, count: int, data: bytes) -> list[str]:
+    found: list[str] = []
+    at = 0
+    while len(found) < count and at + 4 <= len(data):
+        (length,) = unpack_from("<I", data, at)
+        at += 4 + length
+        if at > len(data):
+            break
+        found.append(_text(name, len(found), data[at - length : at]))
+    if len(found) != count or at != len(data):
+        wanted = f"{count:,} texts, each after its length in 4 bytes, and nothing behind them"
+        raise _bad(name, f"{len(data):,} bytes that hold {len(found):,} texts", wanted)
+    return found
+
+
+def _text(name: str, place: int, data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        problem = {"row": place, "field": name, "found": "bytes that are not UTF-8", "wanted": "a text in UTF-8"}
+        raise unfit([problem]) from None
+
+
+def to_bytes(tensor: Tensor) -> bytes:
+    """Return the elements of a tensor as `from_bytes` reads them.
+
+    >>> list(to_bytes(Tensor("id", "BYTES", [1], ["ab"])))
+    [2, 0, 0, 0, 97, 98]
+    """
+    if tensor.datatype == "BYTES":
+        texts = [each.encode() for each in tensor.values]
+        return b"".join([pack("<I", len(each)) + each for each in texts])
+    return np.asarray(tensor.values, DTYPES[tensor.datatype]).tobytes()
+
+
+def _count(name: str, datatype: str, shape: Sequence[int]) -> int:
+    if datatype not in DATATYPES:
+        raise _bad(name, f"the datatype {datatype[:40]!r}", f"one of {', '.join(DATATYPES)}")
+    if not 1 <= len(shape) <= _MAX_RANK or min(shape) < 0:
+        raise _bad(name, f"the shape {_shown(shape)}", f"1 to {_MAX_RANK} whole numbers, 0 or more")
+    return prod(shape)  # of Python's own integers, which do not overflow
+
+
+def _shown(shape: Sequence[int]) -> str:
+    text = str(list(shape[:9]))
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _bad(name: str, found: str, right: str) -> RequestError:
+    return unfit([{"row": None, "field": name, "found": found, "wanted": right}])
+
+
+def rows_from(reader: Reader, tensors: Sequence[Tensor], *, limit: int) -> list[Row]:
+    """Return the rows that tensors hold: one tensor a column, or a single one with all the numbers.
+
+    A tensor of a column has the shape [rows] or [rows, 1] and the column's name. The single one has another name and
+    the shape [rows, columns]: the numeric columns in the signature's order, with or without a numeric key. Numbers
+    come in any datatype that holds them: 2.0 is the whole number 2, and 1 is true; NaN is null where null may be.
+
+    Raises:
+        RequestError: 422 where something does not fit, 413 where there are more than `limit` rows.
+    """
+    if len(tensors) == 1 and len(tensors[0].shape) == 2 and tensors[0].name not in reader.names:
+        rows, columns = _split(reader, tensors[0], limit)
+    else:
+        rows, columns = _gathered(reader, tensors, limit)
+    return from_columns(reader, columns, rows)
+
+
+def _gathered(reader: Reader, tensors: Sequence[Tensor], limit: int) -> tuple[int, dict[str, Any]]:
+    """Return the number of rows, and the values of each column that has a tensor."""
+    columns: dict[str, Any] = {}
+    problems = []
+    rows = tensors[0].shape[0] if tensors else 0
+    for tensor in tensors:
+        found = right = ""
+        if tensor.name not in reader.names:
+            found, right = "an unknown input", nearest(tensor.name, reader.names)
+        elif tensor.name in columns:
+            found, right = "two tensors", "one"
+        elif len(tensor.shape) > 2 or tensor.shape[1:] not in ([], [1]):
+            found, right = f"the shape {tensor.shape}", f"[{tensor.shape[0]}] or [{tensor.shape[0]}, 1]"
+        elif tensor.shape[0] != rows:
+            found, right = f"{tensor.shape[0]:,} rows", f"{rows:,}, as {tensors[0].name} has"
+        if found:
+            problems.append({"row": None, "field": tensor.name, "found": found, "wanted": right})
+        columns[tensor.name] = tensor.values
+    if problems:
+        raise unfit(problems[:MAX_PROBLEMS], more=len(problems) > MAX_PROBLEMS)
+    if rows > limit:
+        raise too_many_rows(rows, limit)
+    return rows, columns
+
+
+def _split(reader: Reader, tensor: Tensor, limit: int) -> tuple[int, dict[str, Any]]:
+    """Return the number of rows of the single tensor of all numbers, and the values of each of its columns."""
+    rows, width = tensor.shape
+    if rows > limit:
+        raise too_many_rows(rows, limit)
+    names = unnamed(reader, width, numeric=True)
+    if tensor.datatype == "BYTES" or names is None:
+        numeric = [column.name for column in reader.columns if column.kind in NUMERIC]
+        right = f"a tensor of numbers, [rows, {len(numeric)}] with {', '.join(numeric)[:200]}; or one for each column"
+        raise _bad(tensor.name, f"{tensor.datatype} of the shape {tensor.shape}", right)
+    return rows, {name: tensor.values[place::width] for place, name in enumerate(names)}
