@@ -205,6 +205,31 @@ def test_an_onnx_file_answers_with_each_output_by_name(graph: Address) -> None:
     ]
 
 
+@pytest.mark.parametrize("is_binary", [True, False])
+def test_a_client_of_triton_sends_and_gets_tensors(graph: Address, captions: Address, is_binary: bool) -> None:
+    triton = pytest.importorskip("tritonclient.http", reason='needs "tritonclient[http]"')
+
+    def put(name: str, values: Any) -> Any:
+        made = triton.InferInput(name, list(values.shape), "FP32" if values.dtype.kind == "f" else "BYTES")
+        made.set_data_from_numpy(values, binary_data=is_binary)
+        return made
+
+    with triton.InferenceServerClient(graph.url.removeprefix("http://")) as client:
+        told = client.get_model_metadata("graph")
+        sent = [put("a", np.ones((4, 3), "float32")), put("b", np.zeros((4, 2), "float32"))]
+        wanted = [triton.InferRequestedOutput(name, binary_data=is_binary) for name in ("sum", "top")]
+        found = client.infer("graph", sent, outputs=wanted)
+        with pytest.raises(triton.InferenceServerException, match="rows, 3"):
+            client.infer("graph", [put("a", np.ones((4, 4), "float32")), sent[1]])
+
+    assert [(each["name"], each["datatype"], each["shape"]) for each in told["inputs"]] == [
+        ("a", "FP32", [-1, 3]),
+        ("b", "FP32", [-1, 2]),
+    ]
+    np.testing.assert_array_equal(found.as_numpy("sum"), [[6, 9]] * 4)
+    np.testing.assert_array_equal(found.as_numpy("top"), [9] * 4)
+
+
 def test_what_may_be_left_out_has_its_default(lengths: Address) -> None:
     assert lengths.predict({"history": [1, 2.5]})["prediction"] == [2.5, 2.5]
     assert lengths.predict({"history": [1, 2.5], "horizon": 3})["prediction"] == [2.5, 2.5, 2.5]

@@ -41,6 +41,12 @@ _ELEMENTS: dict[str, Any] = {
     **dict.fromkeys(["BF16", "FP16", "FP32", "FP64"], float | None),
 }
 _MAX_RANK = 8
+_OF_NUMPY = {
+    "bool": "BOOL",
+    **{f"int{bits}": f"INT{bits}" for bits in _BITS},
+    **{f"uint{bits}": f"UINT{bits}" for bits in _BITS},
+    **{f"float{bits}": f"FP{bits}" for bits in (16, 32, 64)},
+}
 
 
 class Tensor(msgspec.Struct, frozen=True):
@@ -68,16 +74,30 @@ def datatype_of(column: Column) -> str:
         return column.dtype.upper() if column.dtype.upper() in DTYPES else "INT64"
     if column.kind == "float":
         return "FP32" if column.dtype == "Float32" else "FP64"
+    if column.kind == "tensor":
+        return _OF_NUMPY.get(column.dtype, "BYTES")
     return "BYTES"
+
+
+def described(column: Column) -> Described:
+    """Return what is said about a column: a tensor's own dimensions follow the rows, and -1 is any length."""
+    shape = [-1 if length is None else length for length in column.form.get("shape", [])]
+    return Described(column.name, datatype_of(column), [-1, *shape])
 
 
 def inputs_of(reader: Reader) -> list[Described]:
     """Return what a version takes: a tensor for each column of its requests."""
-    return [Described(column.name, datatype_of(column), [-1]) for column in reader.columns]
+    return [described(column) for column in reader.columns]
 
 
 def outputs_of(signature: Signature) -> list[Described]:
-    """Return what a version gives: its answers, and for each row the id of the prediction and the version."""
+    """Return what a version gives: its answers, and for each row the id of the prediction and the version.
+
+    An answer that is no number, text or tensor is a text of JSON.
+    """
+    if signature.task == "values":
+        given = [described(column) for column in signature.outputs]
+        return [*given, Described("id", "BYTES", [-1]), Described("version", "BYTES", [-1])]
     found = [Described("prediction", _datatype_of_prediction(signature), [-1])]
     if signature.task == "multiclass":
         found.append(Described("probabilities", "FP64", [-1, len(signature.classes)]))
@@ -97,16 +117,20 @@ def answers(reply: Reply, signature: Signature, names: Sequence[str] = ()) -> li
     Raises:
         RequestError: 422, there is no output of that name.
     """
-    described = {each.name: each for each in outputs_of(signature)}
+    known = {each.name: each for each in outputs_of(signature)}
     for name in names:
-        if name not in described:
-            raise unfit(
-                [{"row": None, "field": name, "found": "an unknown output", "wanted": nearest(name, described)}]
-            )
+        if name not in known:
+            raise unfit([{"row": None, "field": name, "found": "an unknown output", "wanted": nearest(name, known)}])
     rows, found = len(reply.ids), []
-    for name in names or described:
-        datatype, shape = described[name].datatype, [rows, *described[name].shape[1:]]
+    outputs = {column.name: column for column in signature.outputs}
+    for name in names or known:
+        datatype, shape = known[name].datatype, [rows, *known[name].shape[1:]]
         values: Any
+        if name in outputs:
+            several = len(outputs) > 1
+            given = [each[name] if several else each for each in reply.predictions]
+            found.append(_answered(outputs[name], given))
+            continue
         if name == "probabilities":
             values = list(chain.from_iterable(reply.probabilities or []))
         elif name == "prediction":
@@ -115,6 +139,21 @@ def answers(reply: Reply, signature: Signature, names: Sequence[str] = ()) -> li
             values = reply.ids if name == "id" else reply.versions
         found.append(Tensor(name, datatype, shape, values))
     return found
+
+
+def _answered(column: Column, values: list[Any]) -> Tensor:
+    """Return the values of an output, a row each, as a tensor."""
+    datatype = datatype_of(column)
+    if column.kind == "tensor":
+        shapes = {np.shape(each) for each in values}
+        if len(shapes) > 1:
+            raise _bad(column.name, f"answers of the shapes {sorted(shapes)[:3]}", "rows that are asked one by one")
+        whole = np.array(values, dtype=object if datatype == "BYTES" else DTYPES[datatype])
+        inner = [each or 0 for each in column.form["shape"]] if not values else list(next(iter(shapes)))
+        return Tensor(column.name, datatype, [len(values), *inner], whole.reshape(-1).tolist())
+    if datatype == "BYTES":
+        values = [each if isinstance(each, str) else msgspec.json.encode(each).decode() for each in values]
+    return Tensor(column.name, datatype, [len(values)], values)
 
 
 def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> Tensor:
@@ -248,7 +287,8 @@ def rows_from(reader: Reader, tensors: Sequence[Tensor], *, limit: int) -> list[
     Raises:
         RequestError: 422 where something does not fit, 413 where there are more than `limit` rows.
     """
-    if len(tensors) == 1 and len(tensors[0].shape) == 2 and tensors[0].name not in reader.names:
+    is_nameless = len(tensors) == 1 and len(tensors[0].shape) == 2 and tensors[0].name not in reader.names
+    if is_nameless and not any(column.kind == "tensor" for column in reader.columns):
         rows, columns = _split(reader, tensors[0], limit)
     else:
         rows, columns = _gathered(reader, tensors, limit)
@@ -260,18 +300,30 @@ def _gathered(reader: Reader, tensors: Sequence[Tensor], limit: int) -> tuple[in
     columns: dict[str, Any] = {}
     problems = []
     rows = tensors[0].shape[0] if tensors else 0
+    inner = {column.name: column.form["shape"] for column in reader.columns if column.kind == "tensor"}
     for tensor in tensors:
         found = right = ""
+        wanted_inner = inner.get(tensor.name)
         if tensor.name not in reader.names:
             found, right = "an unknown input", nearest(tensor.name, reader.names)
         elif tensor.name in columns:
             found, right = "two tensors", "one"
+        elif wanted_inner is not None:
+            if len(tensor.shape) != len(wanted_inner) + 1 or any(
+                length not in (None, size) for length, size in zip(wanted_inner, tensor.shape[1:], strict=True)
+            ):
+                free = ", ".join("?" if length is None else str(length) for length in wanted_inner)
+                found, right = f"the shape {tensor.shape}", f"[rows, {free}]"
         elif len(tensor.shape) > 2 or tensor.shape[1:] not in ([], [1]):
             found, right = f"the shape {tensor.shape}", f"[{tensor.shape[0]}] or [{tensor.shape[0]}, 1]"
-        elif tensor.shape[0] != rows:
+        if not found and tensor.shape[0] != rows:
             found, right = f"{tensor.shape[0]:,} rows", f"{rows:,}, as {tensors[0].name} has"
         if found:
             problems.append({"row": None, "field": tensor.name, "found": found, "wanted": right})
+        elif wanted_inner is not None:
+            kind = object if tensor.datatype == "BYTES" else None
+            columns[tensor.name] = np.array(tensor.values, dtype=kind).reshape(tensor.shape).tolist()
+            continue
         columns[tensor.name] = tensor.values
     if problems:
         raise unfit(problems[:MAX_PROBLEMS], more=len(problems) > MAX_PROBLEMS)
