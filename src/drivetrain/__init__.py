@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from drivetrain.training.frame import xy
     from drivetrain.training.model import model
     from drivetrain.training.network import onnx, torch
+    from drivetrain.training.remote import Remote
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ _HOMES = {
     "GiveUp": "errors",
     "LoadTest": "load.loadtest",
     "Monitor": "monitoring.monitor",
+    "Remote": "training.remote",
     "Retry": "system.conduct",
     "Service": "serving.service",
     "System": "system.system",
@@ -85,8 +87,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "Approval", "Canary", "Drift", "Gate", "GiveUp", "LoadTest", "Monitor", "Retry", "Service", "System", "Tensor",
-    "Trigger", "TryAgain", "attach", "between", "champion", "check", "cron", "daily", "dataset", "evaluation",
+    "Approval", "Canary", "Drift", "Gate", "GiveUp", "LoadTest", "Monitor", "Remote", "Retry", "Service", "System",
+    "Tensor", "Trigger", "TryAgain", "attach", "between", "champion", "check", "cron", "daily", "dataset", "evaluation",
     "features", "fresh", "hourly", "log", "matches", "metrics", "model", "monthly", "not_null", "now", "one_of", "onnx",
     "predictor", "read", "reference", "row_count", "split", "step", "torch", "track", "unique", "weekly", "xy",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from drivetrain.serving.events import Sockets
 from drivetrain.serving.invocations import Invocations
 from drivetrain.serving.native import Native
 from drivetrain.serving.oip import Oip
+from drivetrain.serving.openai import OpenAI
 from drivetrain.serving.route import Answer, Headers, Request, Routes, Streamed, refusal
 from drivetrain.store.record import new_id
 
@@ -65,7 +66,8 @@ class App:
 
         self._desk = Desk(loop, self.service, Store.open(self._store_path), grpc_port=self._grpc_port)
         self._native = Native(self._desk)
-        self._routes = Routes([*self._native.routes(), *Oip(self._desk).routes(), *Invocations(self._desk).routes()])
+        protocols = (self._native, Oip(self._desk), Invocations(self._desk), OpenAI(self._desk))
+        self._routes = Routes([route for protocol in protocols for route in protocol.routes()])
         if self._grpc_port:
             from drivetrain.serving.grpc.server import GrpcServer
 

@@ -23,11 +23,10 @@ LATENCY_BOUNDS_S = (
 # A worker that has not shown itself for so long is gone.
 SILENT_S = 3.0
 _NAMES = (
-    "pid", "started_ns", "beat_ns",
-    "answered_2xx", "answered_4xx", "answered_5xx",
-    "rows", "rows_canary", "batches", "busy_ns", "latency_ns", "feedback",
-    "log_failures", "log_failing", "swaps", "swap_failures", "ready",
-    "streams", "streams_open", "streams_left", "pieces", "first_pieces", "first_piece_ns",
+    "pid", "started_ns", "beat_ns", "answered_2xx", "answered_4xx", "answered_5xx", "rows", "rows_canary",
+    "batches", "busy_ns", "latency_ns", "feedback", "log_failures", "log_failing", "swaps", "swap_failures",
+    "ready", "streams", "streams_open", "streams_left", "pieces", "first_pieces", "tokens_in", "tokens_out",
+    "first_piece_ns",
 )  # fmt: skip
 _PLACES = {name: place for place, name in enumerate(_NAMES)}
 _ANSWERED = {hundreds: _PLACES[f"answered_{hundreds}xx"] for hundreds in (2, 4, 5)}
@@ -64,6 +63,8 @@ class Totals(msgspec.Struct, kw_only=True):
     pieces: int = 0
     first_pieces: int = 0
     first_piece_s: float = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
     pids: list[int] = []
 
     @property
@@ -165,6 +166,7 @@ def totals(folder: Path) -> Totals:
         for name in (
             "answered_2xx", "answered_4xx", "answered_5xx", "rows", "rows_canary", "batches", "feedback",
             "log_failures", "swaps", "swap_failures", "streams", "streams_left", "pieces", "first_pieces",
+            "tokens_in", "tokens_out",
         ):  # fmt: skip
             setattr(sums, name, getattr(sums, name) + at[name])
         sums.busy_s += at["busy_ns"] / 1e9
@@ -239,6 +241,11 @@ def exposition(sums: Totals, service: str, versions: dict[str, str]) -> str:
         "first_piece_seconds", "summary", "Time from a stream's start to its first piece.",
         {f"first_piece_seconds_sum{{{label}}}": sums.first_piece_s,
          f"first_piece_seconds_count{{{label}}}": sums.first_pieces},
+    )  # fmt: skip
+    family(
+        "tokens_total", "counter", "Tokens that an engine read and wrote, as it says.",
+        {f'tokens_total{{{label},direction="in"}}': sums.tokens_in,
+         f'tokens_total{{{label},direction="out"}}': sums.tokens_out},
     )  # fmt: skip
     single("workers", "gauge", "Workers that are alive.", sums.workers)
     single("workers_ready", "gauge", "Workers that have a version to answer with.", sums.workers_ready)

@@ -40,7 +40,7 @@ class Desk:
         self.counters = Counters(folder)
         self._journal = Journal(folder, "predictions")
         self._feedback = FeedbackLog(loop, Journal(folder, "feedback"), self.counters)
-        names = Names()
+        self.names = names = Names()
         self._batcher = Batcher(
             loop,
             journal=self._journal,
@@ -174,6 +174,16 @@ class Desk:
         if reason:
             raise RequestError(status=503, message=f"the labels could not be kept, send them again later: {reason}")
         return len(labels)
+
+    def log(self, lines: bytes, rows: int) -> None:
+        """Append lines to the log of predictions."""
+        self._batcher.write(lines, rows)
+
+    async def health(self) -> list[str]:
+        """Return what is amiss with the engines elsewhere that answer for the service."""
+        live = self._watcher.live
+        arms = [arm for arm in (live.champion, live.challenger) if arm is not None] if live else []
+        return [f"{arm.version.id}: {told}" for arm in arms if (told := await arm.health())]
 
     def readiness(self) -> dict[str, Any]:
         """Return whether there is a version to answer with, which, and what is amiss."""

@@ -55,7 +55,7 @@ class Direct:
         started = perf_counter_ns()
         try:
             async with asyncio.timeout(limit_s):
-                parts = await self._parts(batch)
+                parts = await self._parts(batch, limit_s)
             (reply,) = replies(batch, parts, {})
             lines = lines_of(batch, parts)
         except TimeoutError:
@@ -73,7 +73,7 @@ class Direct:
         self._counters.add("batches")
         return reply
 
-    async def _parts(self, batch: Batch) -> list[Answered]:
+    async def _parts(self, batch: Batch, limit_s: float) -> list[Answered]:
         live = batch.live
         places = range(len(batch.rows))
         tried: list[int] = []
@@ -89,7 +89,7 @@ class Direct:
                 continue
             rows = picked([batch.rows[place] for place in chosen], columns)
             if predictor.is_awaited:
-                answers = await predictor.awaited(rows)
+                answers = await predictor.awaited(rows, limit_s)
             else:
                 answers = await asyncio.get_running_loop().run_in_executor(None, predictor.answer, rows)
             if arm == "canary":

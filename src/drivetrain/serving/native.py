@@ -106,6 +106,8 @@ class Native:
     async def readiness(self, request: Request) -> Answer:
         """Tell whether there is a version to answer with, which, and what is amiss."""
         told = self._desk.readiness()
+        if problems := await self._desk.health():
+            told |= {"status": "waiting", "problems": [*told.get("problems", []), *problems]}
         return Answer(200 if told["status"] == "ready" else 503, JSON, as_json(told))
 
     async def metrics(self, request: Request) -> Answer:

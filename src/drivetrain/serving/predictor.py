@@ -126,9 +126,13 @@ class Predictor:
         """Return the one piece of an answer beside a model that streams."""
         return value
 
-    async def awaited(self, rows: Sequence[Row]) -> Answers:
+    async def awaited(self, rows: Sequence[Row], timeout_s: float) -> Answers:
         """Return what `answer` does, for a caller that has to await."""
         return self.answer(rows)
+
+    async def health(self) -> str:
+        """Return what is amiss with an engine elsewhere: there is none."""
+        return ""
 
     def _told(self, scores: np.ndarray[Any, Any], features: pl.DataFrame | None) -> Answers:
         if self._signature.task == "multiclass":
