@@ -11,6 +11,7 @@ from drivetrain.errors import RequestError
 from drivetrain.serving.events import EVENT_STREAM, server_sent, wants_events
 from drivetrain.serving.media import NAMES, TYPES, answer_kind, kind_of
 from drivetrain.serving.route import JSON, Answer, Headers, Request, Route, Streamed, as_json
+from drivetrain.serving.uploads import UPLOADS, as_json_body, is_upload
 
 if TYPE_CHECKING:
     from drivetrain.serving.desk import Desk
@@ -45,12 +46,16 @@ class Native:
             Route("GET", "/service.proto", self.contract),
             Route("GET", "/version", self.version),
             Route("POST", "/feedback", self.feedback, takes=_JSON_BODY),
-            Route("POST", "/predict", self.predict, takes=tuple(TYPES)),
+            Route("POST", "/predict", self.predict, takes=(*TYPES, *UPLOADS)),
         ]
 
     async def predict(self, request: Request) -> Answer | Streamed:
         """Answer one object, an array of them, or a table of rows; or one object as a stream."""
-        is_json = kind_of(request.headers.get("content-type") or "") == "json"
+        content_type = request.headers.get("content-type") or ""
+        if is_upload(content_type):
+            request = request._replace(body=as_json_body(request, self._desk.live().reader))
+            content_type = "application/json"
+        is_json = kind_of(content_type) == "json"
         if self._desk.is_streaming and is_json:
             return await self._streamed(request)
         return await (self.predicted(request.body) if is_json else self._table(request))

@@ -9,6 +9,7 @@ import msgspec
 from drivetrain.data.kinds.kind import kind_named
 from drivetrain.serving.predictor import example_of
 from drivetrain.serving.requests import INTEGERS
+from drivetrain.serving.uploads import FORM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from drivetrain.data.schema import Column
     from drivetrain.registry.version import Signature, Version
     from drivetrain.serving.live import Live
+    from drivetrain.serving.requests import Reader
     from drivetrain.serving.service import Terms
 
 _EXAMPLE_ID = "pred-01jd8m3k200004h7wz"
@@ -48,9 +50,12 @@ def description(service: Terms, live: Live) -> dict[str, Any]:
                 "post": {
                     "operationId": "predict",
                     "summary": "Answer one row, or an array of rows",
-                    "requestBody": _json_body(
-                        _ref("Row") if signature.streams else {"oneOf": [_ref("Row"), _rows(service.max_rows)]},
-                        {"one row": row} if signature.streams else {"one row": row, "two rows": [row, row]},
+                    "requestBody": _with_uploads(
+                        _json_body(
+                            _ref("Row") if signature.streams else {"oneOf": [_ref("Row"), _rows(service.max_rows)]},
+                            {"one row": row} if signature.streams else {"one row": row, "two rows": [row, row]},
+                        ),
+                        reader,
                     ),
                     "responses": {
                         "200": _answered(signature, answer),
@@ -253,6 +258,15 @@ def _json_body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, An
 
 def _answer(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
     return {"description": "Answered", "content": {"application/json": _content(schema, examples)}}
+
+
+def _with_uploads(body: dict[str, Any], reader: Reader) -> dict[str, Any]:
+    """Add the bodies that a model takes whose requests have an image."""
+    if any(column.kind == "image" for column in reader.columns):
+        body["content"][FORM] = {"schema": _ref("Row")}
+        if sum(column.kind == "image" for column in reader.columns) == 1:
+            body["content"]["image/*"] = {"schema": {"type": "string", "format": "binary"}}
+    return body
 
 
 def _answered(signature: Signature, answer: dict[str, Any]) -> dict[str, Any]:
