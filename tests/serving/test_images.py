@@ -17,6 +17,9 @@ from tests.serving.project import Address, Project
 from drivetrain.data.kinds.fetch import fetched, got
 from drivetrain.data.kinds.image import Image, Images
 from drivetrain.errors import RequestError
+from drivetrain.serving.sealing import seal
+from drivetrain.store.garbage import needed_digests
+from drivetrain.store.store import Store
 
 pillow = pytest.importorskip("PIL.Image", reason="needs Pillow")
 
@@ -59,6 +62,7 @@ class Grey:
 gates = [dt.Gate(Colours, name="g1"), dt.Gate(Grey, name="g2")]
 colouring = dt.Service(Colours, max_body_bytes=400_000)
 greying = dt.Service(Grey)
+keeping = dt.Service(Colours, keep_images=True)
 """
 
 
@@ -147,6 +151,22 @@ def test_the_log_has_a_digest_in_place_of_the_image(project: Project, colours: A
     assert '"width":150' in request["photo"]
     assert len(request["photo"]) < 200
     assert request["words"] == "x"
+
+
+def test_an_image_is_kept_where_the_service_says_so(project: Project, colours: Address) -> None:
+    data, other = picture(size=(33, 44)), picture(size=(44, 33))
+    colours.predict({"photo": base64_of(other)})
+    with project.served("keeping") as address:
+        address.predict({"photo": base64_of(data)})
+    store = Store.open(project.folder / ".drivetrain")
+
+    assert seal(store, "keeping") == 1
+
+    kept = Image.of(data).digest
+    assert store.artifacts.get(kept) == data
+    assert kept in needed_digests(store)
+    assert not store.artifacts.has(Image.of(other).digest)
+    store.close()
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from tests.serving.project import Address, Project
+from tests.serving.world import free_port
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -228,6 +230,27 @@ def test_a_client_of_triton_sends_and_gets_tensors(graph: Address, captions: Add
     ]
     np.testing.assert_array_equal(found.as_numpy("sum"), [[6, 9]] * 4)
     np.testing.assert_array_equal(found.as_numpy("top"), [9] * 4)
+
+
+def test_a_call_of_grpc_has_structures_and_tensors_as_json(project: Project) -> None:
+    grpc = pytest.importorskip("grpc", reason="needs grpcio")
+    from drivetrain.serving.grpc.proto import Protos
+
+    port = free_port()
+    with project.served("captioning", DRIVETRAIN_SERVE_GRPC_PORT=str(port)) as address:
+        text = address.client.get("/service.proto").text
+        protos = Protos({"service.proto": text})
+        items, x = '[{"name": "q"}]', "[[1, 2]]"
+        row = protos.message("drivetrain.captioning.Row")(text="b", items=items, x=x)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/drivetrain.captioning.Predictor/Predict")
+            given = call(row.SerializeToString(), timeout=20)
+        told = protos.message("drivetrain.captioning.Prediction").FromString(given)
+        csv = address.client.post("/predict", json=[CAPTION], headers={"accept": "text/csv"})
+
+    assert "string prediction = 6;" in text
+    assert json.loads(told.prediction) == {"text": "beta!", "score": 4.0}
+    assert csv.status_code == 200
 
 
 def test_what_may_be_left_out_has_its_default(lengths: Address) -> None:

@@ -24,6 +24,9 @@ _WORDS = {
     "date": "a date: 2026-01-31",
     "datetime": "a time: 2026-01-31T09:30:00",
     "other": "JSON text",
+    "tensor": "JSON text",
+    "structure": "JSON text",
+    "image": "an image in base64",
 }
 
 
@@ -95,7 +98,7 @@ def _digest(text: str) -> int:
 
 def class_type(signature: Signature) -> str:
     """Return the type of proto3 for what was true; classes of mixed types are JSON text."""
-    if signature.task == "regression":
+    if signature.judged_as == "regression":
         return "double"
     found = {type(each) for each in signature.classes}
     return {bool: "bool", int: "int64", float: "double"}.get(found.pop(), "string") if len(found) == 1 else "string"
@@ -144,6 +147,8 @@ def contract(service: str, live: Live) -> str:
     elif signature.task == "binary":
         text = msgspec.json.encode(signature.classes[-1]).decode()
         answer = f"  // The probability that {_line(signature.label)} is {text}.\n  double prediction = 3;"
+    elif is_json(signature):
+        answer = "  // JSON text.\n  string prediction = 6;"
     else:
         answer = "  double prediction = 3;"
     key = key_type(signature)
@@ -161,9 +166,11 @@ def contract(service: str, live: Live) -> str:
 
 
 def _truths(signature: Signature) -> str:
-    if signature.task == "regression":
+    if signature.judged_as == "regression":
         return "a number"
     shown = [msgspec.json.encode(each).decode() for each in signature.classes[:12]]
+    if signature.task == "values":
+        return "a number, a text, true or false"
     return _line(f"one of {', '.join(shown)}{', …' if len(signature.classes) > 12 else ''}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from drivetrain.errors import RequestError
+from drivetrain.errors import RequestError, StoreUnavailable
 from drivetrain.serving.batching import Batcher, Failure, Form, Reply
 from drivetrain.serving.counters import Counters, Totals, exposition, totals
 from drivetrain.serving.direct import Direct
@@ -142,9 +142,25 @@ class Desk:
         assert isinstance(reply, str)
         return reply
 
+    async def keep_images(self, live: Live, rows: Sequence[Row]) -> None:
+        """Keep the images of requests as artifacts, where the service says so.
+
+        Raises:
+            RequestError: one cannot be fetched (422), or the disk does not take them (503).
+        """
+        if not self.service.keep_images:
+            return
+        places = [place for place, column in enumerate(live.reader.columns) if column.kind == "image"]
+        images = [row[place] for row in rows for place in places if row[place] is not None]
+        try:
+            await self.aside(lambda: [self.store.artifacts.put(image.data) for image in images])
+        except StoreUnavailable as error:
+            raise RequestError(status=503, message=f"the images cannot be kept: {error.message}") from error
+
     async def _told(
         self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form, within_s: float | None = None
     ) -> str | Reply:
+        await self.keep_images(live, rows)
         if live.streams:
             message = "this model answers in pieces: ask it at POST /predict with JSON, or over a WebSocket at /stream"
             raise RequestError(status=422, message=message)

@@ -111,6 +111,7 @@ class Sockets:
             try:
                 live = self._desk.live()
                 row = live.reader.one(body)
+                await self._desk.keep_images(live, [row])
                 (text_kept,) = live.reader.kept([row], [msgspec.Raw(body.replace(b"\n", b" "))])
                 events = self._desk.streams.events(live, row, text_kept)
                 try:

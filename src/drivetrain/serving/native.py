@@ -66,6 +66,7 @@ class Native:
         if body.lstrip()[:1] == b"[":
             raise RequestError(status=422, message="a stream answers one object, and this is an array")
         row = live.reader.one(body)
+        await desk.keep_images(live, [row])
         (text,) = live.reader.kept([row], [_one_line(body)])
         if wants_events(request.headers.get("accept") or ""):
             desk.streams.check_room()

@@ -50,6 +50,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     max_stream_s: float = 300.0
     max_stream_bytes: int = 16 << 20
     max_sockets: int = 2_000
+    keep_images: bool = False
 
 
 class Service(Part, frozen=True, eq=False):
@@ -61,6 +62,8 @@ class Service(Part, frozen=True, eq=False):
     Of a model that waits for something else, `max_concurrent` requests are asked at once in each worker. Of one that
     streams, `max_streams` streams run at once, each for `max_stream_s` at most, and `timeout_s` is for the next piece;
     as events it may have `max_stream_bytes`. `max_sockets` WebSockets may be open.
+
+    With `keep_images`, the images of requests are kept as artifacts under the digests that the log has.
     """
 
     ROLE: ClassVar[str] = "service"
@@ -76,6 +79,7 @@ class Service(Part, frozen=True, eq=False):
     max_stream_s: float = 300.0
     max_stream_bytes: int = 16 << 20
     max_sockets: int = 2_000
+    keep_images: bool = False
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "place", caller())
@@ -148,4 +152,5 @@ class Service(Part, frozen=True, eq=False):
             max_stream_s=self.max_stream_s,
             max_stream_bytes=self.max_stream_bytes,
             max_sockets=self.max_sockets,
+            keep_images=self.keep_images,
         )

@@ -130,10 +130,14 @@ def written(reply: Reply, signature: Signature, kind: str) -> bytes:
 def answered(reply: Reply, signature: Signature) -> pl.DataFrame:
     """Return what the rows were answered as a frame."""
     dtype = pl.Series(signature.classes).dtype if signature.task == "multiclass" else pl.Float64()
+    predictions = reply.predictions
+    if signature.task == "values" and not signature.is_numeric:
+        dtype = pl.String()
+        predictions = [each if isinstance(each, str) else msgspec.json.encode(each).decode() for each in predictions]
     columns: dict[str, Any] = {
         "id": pl.Series(reply.ids, dtype=pl.String),
         "version": pl.Series(reply.versions, dtype=pl.String),
-        "prediction": pl.Series(reply.predictions, dtype=dtype),
+        "prediction": pl.Series(predictions, dtype=dtype),
     }
     if signature.task == "multiclass":
         schema = {str(each): pl.Float64 for each in signature.classes}

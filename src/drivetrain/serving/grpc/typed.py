@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Messages of one stream that are worked on at once.
 _AT_ONCE = 256
+# The kinds of value that are JSON text in a message.
+_AS_JSON = ("other", "tensor", "structure")
 
 
 class Messages:
@@ -35,7 +37,7 @@ class Messages:
         self.protos = Protos({f"{service}.proto": contract(service, live)})
         self._signature = live.champion.version.signature
         self._names = [field.name for field in fields_of(live.reader.columns)]
-        self._json_places = [place for place, column in enumerate(live.reader.columns) if column.kind == "other"]
+        self._json_places = [place for place, column in enumerate(live.reader.columns) if column.kind in _AS_JSON]
         self._types = {name: f"{package}.{name}" for name in ("Row", "Rows", "Labels")}
         self._prediction, self._predictions, self._answer, self._accepted = (
             self.protos.message(f"{package}.{name}") for name in ("Prediction", "Predictions", "Answer", "Accepted")
@@ -70,7 +72,7 @@ class Messages:
     def predictions(self, reply: Reply) -> list[Any]:
         """Return what rows are answered."""
         shares: Sequence[Any] = reply.probabilities or [None] * len(reply.ids)
-        is_text = self._signature.task == "multiclass" and is_json(self._signature)
+        is_text = self._signature.task in ("multiclass", "values") and is_json(self._signature)
         found = []
         for name, version, value, row in zip(reply.ids, reply.versions, reply.predictions, shares, strict=True):
             told = msgspec.json.encode(value).decode() if is_text else value
