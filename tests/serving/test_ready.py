@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from tests.serving.project import Address, Project
-from tests.serving.world import free_port
+from tests.serving.world import free_port, wait_until
+
+from drivetrain.testing.lab import Lab
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -82,7 +85,7 @@ gates = [
 ]
 captioning = dt.Service(Captions, max_batch=8)
 forecasting = dt.Service(Lengths)
-graphing = dt.Service(graph)
+graphing = dt.Service(graph, canary=dt.Canary(share=0.5))
 '''
 
 
@@ -279,23 +282,24 @@ def test_the_log_has_what_was_asked_and_given(project: Project, captions: Addres
     assert project.command("why", one["id"]).returncode == 0
 
 
-def test_a_file_that_changes_makes_another_version(project: Project, graph: Address) -> None:
+def test_a_file_that_changes_is_tried_as_a_canary_and_promoted(project: Project, graph: Address) -> None:
+    body = {"a": [1, 2, 3], "b": [0, 1]}
     project.write("graph.onnx", graph_bytes(scale=2.0))
     project.run()
 
-    told = graph.client.get("/readyz").json()
-    for _ in range(100):
-        told = graph.client.get("/readyz").json()
-        if told["versions"]["champion"] == "graph@2":
-            break
-    models = project.command("models").stdout
+    def versions() -> set[str]:
+        return {each["version"] for each in graph.predict([body] * 40)["predictions"]}
 
+    wait_until(lambda: versions() == {"graph@1", "graph@2"}, 20)
+    models = project.command("models").stdout
     assert "graph@2" in models
     assert "captions@2" not in models
-    for _ in range(200):
-        if (told := graph.predict({"a": [1, 2, 3], "b": [0, 1]}))["version"] == "graph@2":
-            break
-    assert told["prediction"]["sum"] == [32.0, 45.0]
+    told = {each["version"]: each["prediction"]["sum"] for each in graph.predict([body] * 40)["predictions"]}
+    assert told == {"graph@1": [16.0, 23.0], "graph@2": [32.0, 45.0]}
+
+    assert project.command("promote", "graph@2", "--reason", "a test").returncode == 0
+
+    wait_until(lambda: versions() == {"graph@2"}, 20)
 
 
 @pytest.mark.parametrize(
@@ -332,3 +336,13 @@ def test_what_cannot_be_loaded_says_so_when_it_is_run(tmp_path: Any, source: str
 
     assert done.returncode != 0
     assert said in " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_lab_asks_predictors_of_each_kind() -> None:
+    with Lab() as lab:
+        result = lab.run(Path(__file__).parent / "lab_system.py")
+
+        assert result.client("plain_service").predict([{"text": "a"}, {"text": "b"}])[1]["prediction"] == "B"
+        assert result.client("later_service").predict({"number": 1})["prediction"] == 2
+        assert result.client("counting_service").predict({"upto": 3})["prediction"] == [0, 1, 2]
+        assert result.client("counting_later_service").predict({"upto": 2})["prediction"] == [0, 1]

@@ -71,6 +71,7 @@ gates = [dt.Gate(Count, name="g1"), dt.Gate(Tick, name="g2"), dt.Gate(Wait, name
 counting = dt.Service(Count, timeout_s=1.0, max_stream_s=3.0, max_streams=8, max_body_bytes=2048)
 slowly = dt.Service(Tick, timeout_s=30.0, max_stream_s=60)
 waiting = dt.Service(Wait, timeout_s=1.0, max_concurrent=20)
+rated = dt.Service(Wait, max_per_s=3)
 '''
 
 
@@ -253,6 +254,17 @@ def test_awaited_answers_run_beside_each_other_up_to_the_limit(project: Project)
         many = address.predict([{"pause_s": 0.3}, {"pause_s": 0.2}])["predictions"]
     assert [each["prediction"] for each in many] == [0.3, 0.2]
     assert len(project.logged("waiting")) >= 22
+
+
+def test_more_requests_a_second_than_may_be_are_refused(project: Project) -> None:
+    with project.served("rated") as address:
+        answers = [address.client.post("/predict", json={"pause_s": 0.0}) for _ in range(6)]
+        codes = [each.status_code for each in answers]
+        assert codes[:3] == [200] * 3
+        assert codes.count(429) >= 2
+        assert answers[codes.index(429)].headers["retry-after"] == "1"
+        time.sleep(0.5)
+        assert address.predict({"pause_s": 0.0})["prediction"] == 0
 
 
 async def _conversation(address: Address, *messages: str | bytes) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ class Desk:
             max_batch=service.max_batch,
             timeout_s=service.timeout_s,
         )
-        self._direct = Direct(service, names=names, counters=self.counters, batcher=self._batcher)
+        self.direct = Direct(service, names=names, counters=self.counters, batcher=self._batcher)
         self.streams = Streams(service, names=names, counters=self.counters, batcher=self._batcher)
         self._watcher = Watcher(loop, store, service, self.counters, self._tend)
         self._watcher.start()
@@ -165,7 +165,7 @@ class Desk:
             message = "this model answers in pieces: ask it at POST /predict with JSON, or over a WebSocket at /stream"
             raise RequestError(status=422, message=message)
         if live.is_awaited:
-            return await self._direct.answer(live, rows, texts, form, within_s)
+            return await self.direct.answer(live, rows, texts, form, within_s)
         batch, number = self._batcher.add(live, rows, texts, form)
         if within_s is None:
             await batch.done

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.errors import RequestError
 from drivetrain.serving.batching import Answered, Batch, Failure, Form, Reply, failure_of, lines_of, replies
 from drivetrain.serving.live import picked
+from drivetrain.serving.rate import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,7 @@ class Direct:
     def __init__(self, service: Terms, *, names: Names, counters: Counters, batcher: Batcher) -> None:
         self._service, self._names, self._counters, self._batcher = service, names, counters, batcher
         self._running = 0
+        self.rate = Rate(service.max_per_s)
 
     async def answer(
         self,
@@ -46,6 +48,7 @@ class Direct:
         if self._running >= self._service.max_concurrent:
             message = f"{self._running} requests wait for the model, which is as many as may; try again in a second"
             raise RequestError(status=503, message=message)
+        self.rate.take()
         limit_s = min(self._service.timeout_s, within_s or self._service.timeout_s)
         nobody: Any = None  # waits for this batch: it is answered here
         batch = Batch(live, nobody, 0.0)

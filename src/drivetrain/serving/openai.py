@@ -63,6 +63,7 @@ class OpenAI:
         if self._running >= self._desk.service.max_concurrent:
             message = f"{self._running} requests wait for the engine, which is as many as may; try again in a second"
             raise RequestError(status=503, message=message)
+        self._desk.direct.rate.take()
         assert isinstance(arm.model, OpenAIModel)
         body["model"] = arm.model.name
         asked = _Asked(self._desk, name, arm, request)

@@ -54,7 +54,8 @@ class ReadyModel:
         form = model.form if isinstance(model, CustomModel) else None
         types, optional = (form.types, form.optional) if form else ({}, frozenset())
         reader = reader_for(version.signature, types=types, optional=optional)
-        made = cls(version, reader, type(part).__name__.lower(), model)
+        build = getattr(model, "build", type(part).__name__.lower())
+        made = cls(version, reader, build, model)
         if form is None and not made.is_awaited:
             made.measure()
         return made
@@ -65,6 +66,10 @@ class ReadyModel:
         Raises:
             ValueError: what the model gave is not what its signature says.
         """
+        if self.form is not None and self.form.streams:
+            return self._told_whole(rows)
+        if self.form is not None and self.is_awaited:
+            return asyncio.run(self.awaited(rows, 0.0))
         found = self.model.answer(rows)
         if len(found) != len(rows):
             raise ValueError(f"{self.version.id} gave {len(found)} predictions for {len(rows)} rows")
@@ -79,6 +84,19 @@ class ReadyModel:
         if self.form.is_batch:
             return self.told(await self.model.batch(rows))
         return self.told(await asyncio.gather(*[self.model.call(row) for row in rows]))
+
+    def _told_whole(self, rows: Sequence[Row]) -> Answers:
+        """Return the pieces of each row's stream as its prediction, for those who do not listen."""
+
+        async def gathered(row: Row) -> list[Any]:
+            assert isinstance(self.model, CustomModel)
+            found = self.model.call(row)
+            return [self.piece(each) async for each in found]
+
+        assert isinstance(self.model, CustomModel)
+        if self.form is not None and self.form.is_async:
+            return Answers([asyncio.run(gathered(row)) for row in rows])
+        return Answers([[self.piece(each) for each in self.model.call(row)] for row in rows])
 
     async def health(self) -> str:
         """Return what is amiss with the engine that answers; empty where all is well, or there is none."""

@@ -73,7 +73,7 @@ def extra_headers(error: RequestError) -> Headers:
         return [("www-authenticate", "Bearer")]
     if error.status == 405:
         return [("allow", ", ".join(error.allowed))]
-    if error.status == 503:
+    if error.status in (429, 503):
         return [("retry-after", "1")]
     return []
 

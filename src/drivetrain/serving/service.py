@@ -46,6 +46,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 16 << 20
     timeout_s: float = 2.0
     max_concurrent: int = 64
+    max_per_s: float = 0.0
     max_streams: int = 64
     max_stream_s: float = 300.0
     max_stream_bytes: int = 16 << 20
@@ -59,9 +60,10 @@ class Service(Part, frozen=True, eq=False):
     Up to `max_batch` rows that arrive together are answered as one batch; a lone request never waits for others. A
     request may have `max_rows` rows and `max_body_bytes` bytes, and is given up after `timeout_s`.
 
-    Of a model that waits for something else, `max_concurrent` requests are asked at once in each worker. Of one that
-    streams, `max_streams` streams run at once, each for `max_stream_s` at most, and `timeout_s` is for the next piece;
-    as events it may have `max_stream_bytes`. `max_sockets` WebSockets may be open.
+    Of a model that waits for something else, `max_concurrent` requests are asked at once in each worker, and
+    `max_per_s` a second, where that is not 0. Of one that streams, `max_streams` streams run at once, each for
+    `max_stream_s` at most, and `timeout_s` is for the next piece; as events it may have `max_stream_bytes`.
+    `max_sockets` WebSockets may be open.
 
     With `keep_images`, the images of requests are kept as artifacts under the digests that the log has.
     """
@@ -75,6 +77,7 @@ class Service(Part, frozen=True, eq=False):
     max_body_bytes: int = 16 << 20
     timeout_s: float = 2.0
     max_concurrent: int = 64
+    max_per_s: float = 0.0
     max_streams: int = 64
     max_stream_s: float = 300.0
     max_stream_bytes: int = 16 << 20
@@ -102,6 +105,7 @@ class Service(Part, frozen=True, eq=False):
             "max_body_bytes": (self.max_body_bytes, self.max_body_bytes >= 1024, "1024 or more"),
             "timeout_s": (self.timeout_s, self.timeout_s > 0, "above 0"),
             "max_concurrent": (self.max_concurrent, self.max_concurrent >= 1, "1 or more"),
+            "max_per_s": (self.max_per_s, self.max_per_s >= 0, "0 or more"),
             "max_streams": (self.max_streams, 1 <= self.max_streams <= 10_000, "1 to 10,000"),
             "max_stream_bytes": (self.max_stream_bytes, self.max_stream_bytes >= 1024, "1024 or more"),
             "max_sockets": (self.max_sockets, self.max_sockets >= 1, "1 or more"),
@@ -148,6 +152,7 @@ class Service(Part, frozen=True, eq=False):
             max_body_bytes=self.max_body_bytes,
             timeout_s=self.timeout_s,
             max_concurrent=self.max_concurrent,
+            max_per_s=self.max_per_s,
             max_streams=self.max_streams,
             max_stream_s=self.max_stream_s,
             max_stream_bytes=self.max_stream_bytes,

@@ -192,6 +192,15 @@ class OpenAIModel:
             found.append(msgspec.json.decode(await self.engine.post("/v1/chat/completions", body, timeout_s=timeout_s)))
         return found
 
+    def answer(self, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return the same outside of any event loop.
+
+        Raises:
+            Refused: see `Engine.now`.
+        """
+        bodies = [{**request, "model": self.name, "stream": False} for (request,) in rows]
+        return [self.engine.now("/v1/chat/completions", body=body, timeout_s=120) for body in bodies]
+
     def complete(self, text: str, **options: Any) -> str:
         """Return what the model says to a text, for those who judge it; `options` are those of a chat completion."""
         body = {"model": self.name, "messages": [{"role": "user", "content": text}], **options}
