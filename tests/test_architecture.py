@@ -51,6 +51,7 @@ BASE = {"polars", "numpy", "msgspec", "granian", "uvloop", "starlette", "jinja2"
 
 VENDOR_FILES = {
     "PIL": {"image"},
+    "adbc_driver_postgresql": {"postgresql"},
     "google": {"grpc"},
     "onnxruntime": {"onnx", "onnxruntime"},
     "onnxmltools": {"onnx"},
