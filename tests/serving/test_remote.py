@@ -62,6 +62,7 @@ def test_the_client_of_openai_chats_completes_and_lists(llama: tuple[Project, Ad
     completed = client.completions.create(model="assistant@1", prompt="a b", max_tokens=3)
 
     assert [each.id for each in client.models.list()] == ["assistant"]
+    assert "/v1/chat/completions" in address.client.get("/openapi.json").json()["paths"]
     assert chat.parse().usage.completion_tokens == 5
     assert completed.usage.completion_tokens == 3
     assert chat.headers["x-drivetrain-version"] == "assistant@1"

@@ -67,7 +67,8 @@ class App:
         from drivetrain.store.store import Store
 
         self._desk = Desk(loop, self.service, Store.open(self._store_path), grpc_port=self._grpc_port)
-        protocols = (Oip(self._desk), Invocations(self._desk), OpenAI(self._desk))
+        invocations = Invocations(self._desk)
+        protocols = (Oip(self._desk), invocations, OpenAI(self._desk, invocations.models))
         others = [route for protocol in protocols for route in protocol.routes()]
         self._native = Native(self._desk, others)
         self._routes = Routes([*self._native.routes(), *others])

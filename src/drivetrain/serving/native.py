@@ -199,8 +199,8 @@ class Native:
         """Describe the address in OpenAPI 3.1."""
         from drivetrain.serving.openapi import description
 
-        routes = [*self.routes(), *self._others]
-        return Answer(200, JSON, as_json(description(self._desk.service, self._desk.live(), routes)))
+        live = self._desk.live()
+        return Answer(200, JSON, as_json(description(self._desk.service, live, self._of_use(live))))
 
     async def contract(self, request: Request) -> Answer:
         """Give the typed gRPC service as the text of a .proto file."""
@@ -213,8 +213,13 @@ class Native:
         """Show the service to people."""
         from drivetrain.serving.page import page
 
+        live = self._desk.answering
+        return Answer(200, HTML, page(self._desk.service, live, self._desk.problem, self._of_use(live)))
+
+    def _of_use(self, live: Live | None) -> list[Route]:
+        """Return the routes that are of use for what answers now."""
         routes = [*self.routes(), *self._others]
-        return Answer(200, HTML, page(self._desk.service, self._desk.answering, self._desk.problem, routes))
+        return [route for route in routes if route.fits is None or (live is not None and route.fits(live))]
 
 
 def _uploads(live: Live) -> dict[str, Body]:

@@ -16,9 +16,10 @@ from drivetrain.serving.route import JSON, Answer, Request, Route, Streamed, as_
 from drivetrain.training.remote import OpenAIModel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from drivetrain.serving.desk import Desk
+    from drivetrain.serving.live import Live
     from drivetrain.serving.ready import ReadyModel
 
 _KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -27,22 +28,30 @@ _MOST_LOGGED_BYTES = 32 << 10
 
 
 class OpenAI:
-    """Passes chat completions, completions and embeddings on to the engine of the version that answers."""
+    """Passes chat completions, completions and embeddings on to the engine of the version that answers.
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    Another protocol lists its models at /v1/models as well: `other_models` answers where no engine does.
+    """
+
+    def __init__(self, desk: Desk, other_models: Callable[[Request], Awaitable[Answer]]) -> None:
+        self._desk, self._other_models = desk, other_models
         self._running = 0
 
     def routes(self) -> list[Route]:
         """Return what it answers."""
         passed = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
         return [
-            Route("GET", "/v1/models", self.models, refuse=refusal),
-            *[Route("POST", path, self.passed, takes=("application/json",), refuse=refusal) for path in passed],
+            Route("GET", "/v1/models", self.models, refuse=refusal, fits=_speaks),
+            *[
+                Route("POST", path, self.passed, takes=("application/json",), refuse=refusal, fits=_speaks)
+                for path in passed
+            ],
         ]
 
     async def models(self, request: Request) -> Answer:
         """Tell the name of the model as clients of the service know it."""
+        if not _speaks(self._desk.live()):
+            return await self._other_models(request)
         version = self._arm("").version
         told = {
             "id": version.model,
@@ -237,6 +246,10 @@ class _Asked:
             streams=None if ended is None else [ended],
         )
         self._desk.log(msgspec.json.encode(line) + b"\n", 1)
+
+
+def _speaks(live: Live) -> bool:
+    return isinstance(getattr(live.champion, "model", None), OpenAIModel)
 
 
 def refusal(error: RequestError) -> Answer:

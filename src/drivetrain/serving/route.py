@@ -101,7 +101,8 @@ class Route(msgspec.Struct, frozen=True):
 
     `takes` are the media types of the bodies that it reads; without any, a body is not read. `gives` is that of its
     answer. `refuse` writes an error down in the form of the route's protocol. `describe` returns what it is asked and
-    what it answers, with examples; the first line of the handler's docstring says what it does.
+    what it answers, with examples; the first line of the handler's docstring says what it does. `fits` says whether it
+    is of use for what answers now, where that is not all.
     """
 
     method: str
@@ -111,6 +112,7 @@ class Route(msgspec.Struct, frozen=True):
     refuse: Callable[[RequestError], Answer] = refusal
     describe: Callable[[Live], Bodies] | None = None
     gives: str = "application/json"
+    fits: Callable[[Live], bool] | None = None
 
 
 class Routes:
