@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from drivetrain.data.checks import between, check, fresh, matches, not_null, one_of, row_count, unique
     from drivetrain.data.dataset import dataset
     from drivetrain.data.features import features
+    from drivetrain.data.kinds.image import Image, Images
     from drivetrain.data.kinds.tensor import Tensor
     from drivetrain.data.source import read
     from drivetrain.data.split import split
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from drivetrain.training.frame import xy
     from drivetrain.training.model import model
     from drivetrain.training.network import onnx, torch
+    from drivetrain.training.remote import Remote
 
 __version__ = "0.1.0"
 
@@ -45,7 +47,10 @@ _HOMES = {
     "Gate": "registry.gate",
     "GiveUp": "errors",
     "LoadTest": "load.loadtest",
+    "Image": "data.kinds.image",
+    "Images": "data.kinds.image",
     "Monitor": "monitoring.monitor",
+    "Remote": "training.remote",
     "Retry": "system.conduct",
     "Service": "serving.service",
     "System": "system.system",
@@ -87,11 +92,11 @@ _HOMES = {
 }
 
 __all__ = [
-    "Approval", "Canary", "Drift", "Gate", "GiveUp", "LoadTest", "Monitor", "Retry", "Service", "System", "Tensor",
-    "Trigger", "TryAgain", "attach", "between", "champion", "check", "cron", "daily", "dataset", "evaluation",
-    "features", "fresh", "hourly", "log", "matches", "metrics", "model", "monthly", "not_null", "now", "one_of", "onnx",
-    "predict", "predictor", "read", "reference", "row_count", "split", "step", "torch", "track", "unique", "weekly",
-    "xy",
+    "Approval", "Canary", "Drift", "Gate", "GiveUp", "Image", "Images", "LoadTest", "Monitor", "Remote", "Retry",
+    "Service", "System", "Tensor", "Trigger", "TryAgain", "attach", "between", "champion", "check", "cron", "daily",
+    "dataset", "evaluation", "features", "fresh", "hourly", "log", "matches", "metrics", "model", "monthly", "not_null",
+    "now", "one_of", "onnx", "predict", "predictor", "read", "reference", "row_count", "split", "step", "torch",
+    "track", "unique", "weekly", "xy",
 ]  # fmt: skip
 
 

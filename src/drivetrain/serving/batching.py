@@ -175,7 +175,7 @@ class Batcher:
             told = replies(batch, parts, failures)
             self._log(batch, parts, rows)
         except Exception as error:  # a value of the model's or the features function's that JSON cannot hold
-            batch.replies = [_failure(error)] * len(batch.ends)
+            batch.replies = [failure_of(error)] * len(batch.ends)
         else:
             batch.replies = told
             self._counters.add("rows", rows)
@@ -186,7 +186,10 @@ class Batcher:
         batch.done.set_result(None)
 
     def _log(self, batch: Batch, parts: list[Answered], rows: int) -> None:
-        lines = b"".join([_ENCODER.encode(_line(batch, part)) + b"\n" for part in parts])
+        self.write(lines_of(batch, parts), rows)
+
+    def write(self, lines: bytes, rows: int) -> None:
+        """Append lines to the log; where that cannot be done, it is counted and told, and answers go out as ever."""
         try:
             self._journal.write(lines)
         except OSError as error:
@@ -216,7 +219,7 @@ def answered(batch: Batch, max_batch: int) -> tuple[list[Answered], dict[int, Fa
         return _by_arm(batch, range(len(batch.rows)), max_batch), {}, perf_counter_ns() - started
     except Exception as error:  # the model and the features function are the user's, and may raise anything
         if len(batch.ends) == 1:
-            return [], {0: _failure(error)}, perf_counter_ns() - started
+            return [], {0: failure_of(error)}, perf_counter_ns() - started
     parts: list[Answered] = []
     failures: dict[int, Failure] = {}
     begin = 0
@@ -224,7 +227,7 @@ def answered(batch: Batch, max_batch: int) -> tuple[list[Answered], dict[int, Fa
         try:
             parts += _by_arm(batch, range(begin, end), max_batch)
         except Exception as error:
-            failures[number] = _failure(error)
+            failures[number] = failure_of(error)
         begin = end
     return parts, failures, perf_counter_ns() - started
 
@@ -260,12 +263,18 @@ def _in_pieces(
     return found
 
 
-def _failure(error: Exception) -> Failure:
+def failure_of(error: Exception) -> Failure:
+    """Return what a client is told of an error, which the server's log has whole."""
     if isinstance(error, RequestError):  # the model says itself what is wrong with a request
         return Failure(error.status, error.message, error.error_id)
     error_id = new_id("error")
     LOG.error("%s: a request could not be answered", error_id, exc_info=error)
     return Failure(500, f"the model failed on this request; the server's log has more under {error_id}", error_id)
+
+
+def lines_of(batch: Batch, parts: list[Answered]) -> bytes:
+    """Return the lines of the log for what was answered, one a version."""
+    return b"".join([_ENCODER.encode(_line(batch, part)) + b"\n" for part in parts])
 
 
 def _line(batch: Batch, part: Answered) -> Line:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from drivetrain.errors import RequestError
+from drivetrain.errors import RequestError, StoreUnavailable
 from drivetrain.serving.batching import Batcher, Failure, Form, Reply
 from drivetrain.serving.counters import Counters, Totals, exposition, totals
+from drivetrain.serving.direct import Direct
 from drivetrain.serving.feedback import FeedbackLog, read_labels
 from drivetrain.serving.journal import Journal, Names, folder_of
+from drivetrain.serving.streams import Streams
 from drivetrain.serving.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -38,14 +40,17 @@ class Desk:
         self.counters = Counters(folder)
         self._journal = Journal(folder, "predictions")
         self._feedback = FeedbackLog(loop, Journal(folder, "feedback"), self.counters)
+        self.names = names = Names()
         self._batcher = Batcher(
             loop,
             journal=self._journal,
-            names=Names(),
+            names=names,
             counters=self.counters,
             max_batch=service.max_batch,
             timeout_s=service.timeout_s,
         )
+        self.direct = Direct(service, names=names, counters=self.counters, batcher=self._batcher)
+        self.streams = Streams(service, names=names, counters=self.counters, batcher=self._batcher)
         self._watcher = Watcher(loop, store, service, self.counters, self._tend)
         self._watcher.start()
 
@@ -56,6 +61,7 @@ class Desk:
             self.tables.close()
         self._feedback.close()
         self._batcher.close()
+        self.streams.close()
         self._journal.close()
         self.counters.close()
 
@@ -92,6 +98,12 @@ class Desk:
     def problem(self) -> str:
         """Why something that should answer does not; empty where all is well."""
         return self._watcher.problem
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether what answers does so in pieces."""
+        live = self._watcher.live
+        return live is not None and live.streams
 
     def live(self) -> Live:
         """Return the versions that answer.
@@ -139,9 +151,30 @@ class Desk:
         assert isinstance(reply, str)
         return reply
 
+    async def keep_images(self, live: Live, rows: Sequence[Row]) -> None:
+        """Keep the images of requests as artifacts, where the service says so.
+
+        Raises:
+            RequestError: one cannot be fetched (422), or the disk does not take them (503).
+        """
+        if not self.service.keep_images:
+            return
+        places = [place for place, column in enumerate(live.reader.columns) if column.kind == "image"]
+        images = [row[place] for row in rows for place in places if row[place] is not None]
+        try:
+            await self.aside(lambda: [self.store.artifacts.put(image.data) for image in images])
+        except StoreUnavailable as error:
+            raise RequestError(status=503, message=f"the images cannot be kept: {error.message}") from error
+
     async def _told(
         self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form, within_s: float | None = None
     ) -> str | Reply:
+        await self.keep_images(live, rows)
+        if live.streams:
+            message = "this model answers in pieces: ask it at POST /predict with JSON, or over a WebSocket at /stream"
+            raise RequestError(status=422, message=message)
+        if live.is_awaited:
+            return await self.direct.answer(live, rows, texts, form, within_s)
         batch, number = self._batcher.add(live, rows, texts, form)
         if within_s is None:
             await batch.done
@@ -166,6 +199,16 @@ class Desk:
         if reason:
             raise RequestError(status=503, message=f"the labels could not be kept, send them again later: {reason}")
         return len(labels)
+
+    def log(self, lines: bytes, rows: int) -> None:
+        """Append lines to the log of predictions."""
+        self._batcher.write(lines, rows)
+
+    async def health(self) -> list[str]:
+        """Return what is amiss with the engines elsewhere that answer for the service."""
+        live = self._watcher.live
+        arms = [arm for arm in (live.champion, live.challenger) if arm is not None] if live else []
+        return [f"{arm.version.id}: {told}" for arm in arms if (told := await arm.health())]
 
     def readiness(self) -> dict[str, Any]:
         """Return whether there is a version to answer with, which, and what is amiss."""

@@ -7,7 +7,7 @@ import os
 from itertools import count
 from pathlib import Path
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -22,11 +22,23 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
+class Ended(msgspec.Struct, frozen=True, gc=False):
+    """How a stream ended, after how many pieces and seconds; `first_s` is when the first piece was there.
+
+    `closed` is a stream whose listener went away.
+    """
+
+    how: Literal["end", "closed", "error", "timeout"]
+    pieces: int
+    seconds: float
+    first_s: float | None = None
+
+
 class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One batch of predictions of one version, as it stands in a part.
 
     `at` is in microseconds since 1970. `requests` are the objects that the clients sent. `features` are the columns
-    that the model saw, where they are not the request's own.
+    that the model saw, where they are not the request's own. `streams` tell of answers that came in pieces.
     """
 
     at: int
@@ -38,6 +50,7 @@ class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     predictions: list[Any]
     probabilities: list[list[float]] | None = None
     features: dict[str, list[Any]] | None = None
+    streams: list[Ended] | None = None
 
 
 class Label(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

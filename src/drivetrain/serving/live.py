@@ -100,6 +100,9 @@ class Live:
             if not may_lack
         ]
         arms = [champion, challenger] if challenger else [champion]
+        # Whether answers come in pieces, or are awaited one by one; neither goes through the batches.
+        self.streams = any(arm.version.signature.streams for arm in arms)
+        self.is_awaited = any(arm.is_awaited for arm in arms)
         self._one_s, self._row_s = sum(arm.one_s for arm in arms), max(arm.row_s for arm in arms)
 
     def seconds(self, rows: int) -> float:

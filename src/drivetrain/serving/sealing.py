@@ -7,8 +7,10 @@ import os
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import msgspec
 import polars as pl
 
+from drivetrain.registry.version import Version
 from drivetrain.serving.journal import folder_of
 from drivetrain.serving.lines import labels_of, tables_of
 from drivetrain.serving.log import Kind, Segment, part_paths
@@ -66,7 +68,9 @@ def _seal_part(store: Store, service: str, kind: Kind, path: Path) -> int:
     data = path.read_bytes()
     tables = tables_of(store, path.name, data) if kind == "predictions" else {"": labels_of(path.name, data)}
     kept = {
-        version: store.keep(table, part=service, detail={"service": service, "log": kind})
+        version: store.keep(
+            table, part=service, detail={"service": service, "log": kind, **_inputs(store, version, table)}
+        )
         for version, table in tables.items()
         if len(table)
     }
@@ -101,6 +105,19 @@ def _seal_part(store: Store, service: str, kind: Kind, path: Path) -> int:
             )
         ledger.write(*segments)
     return sum(len(table) for table in tables.values())
+
+
+def _inputs(store: Store, version: str, table: pl.DataFrame) -> dict[str, list[str]]:
+    """Return the digests of the images that were kept with some rows: what a row of the ledger names is not taken."""
+    known = store.ledger.get(Version, version) if version else None
+    names = [column.name for column in known.signature.request if column.kind == "image"] if known else []
+    found = [
+        digest
+        for name in names
+        for text in table["request"].struct.field(name).drop_nulls()
+        if (digest := msgspec.json.decode(text).get("digest", "")) and store.artifacts.has(digest)
+    ]
+    return {"inputs": sorted(set(found))} if found else {}
 
 
 def _moment(value: object) -> datetime:

@@ -161,7 +161,7 @@ def _run(
         workers=workers,
         loop=loop,
         http=HTTPModes.auto,
-        websockets=False,
+        websockets=True,
         http1_settings=HTTP1Settings(header_read_timeout=10_000, pipeline_flush=True),
         log_enabled=False,
         respawn_failed_workers=True,

@@ -45,6 +45,13 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     max_rows: int = 10_000
     max_body_bytes: int = 16 << 20
     timeout_s: float = 2.0
+    max_concurrent: int = 64
+    max_per_s: float = 0.0
+    max_streams: int = 64
+    max_stream_s: float = 300.0
+    max_stream_bytes: int = 16 << 20
+    max_sockets: int = 2_000
+    keep_images: bool = False
 
 
 class Service(Part, frozen=True, eq=False):
@@ -52,6 +59,13 @@ class Service(Part, frozen=True, eq=False):
 
     Up to `max_batch` rows that arrive together are answered as one batch; a lone request never waits for others. A
     request may have `max_rows` rows and `max_body_bytes` bytes, and is given up after `timeout_s`.
+
+    Of a model that waits for something else, `max_concurrent` requests are asked at once in each worker, and
+    `max_per_s` a second, where that is not 0. Of one that streams, `max_streams` streams run at once, each for
+    `max_stream_s` at most, and `timeout_s` is for the next piece; as events it may have `max_stream_bytes`.
+    `max_sockets` WebSockets may be open.
+
+    With `keep_images`, the images of requests are kept as artifacts under the digests that the log has.
     """
 
     ROLE: ClassVar[str] = "service"
@@ -62,6 +76,13 @@ class Service(Part, frozen=True, eq=False):
     max_rows: int = 10_000
     max_body_bytes: int = 16 << 20
     timeout_s: float = 2.0
+    max_concurrent: int = 64
+    max_per_s: float = 0.0
+    max_streams: int = 64
+    max_stream_s: float = 300.0
+    max_stream_bytes: int = 16 << 20
+    max_sockets: int = 2_000
+    keep_images: bool = False
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "place", caller())
@@ -83,6 +104,12 @@ class Service(Part, frozen=True, eq=False):
             "max_rows": (self.max_rows, self.max_rows >= 1, "1 or more"),
             "max_body_bytes": (self.max_body_bytes, self.max_body_bytes >= 1024, "1024 or more"),
             "timeout_s": (self.timeout_s, self.timeout_s > 0, "above 0"),
+            "max_concurrent": (self.max_concurrent, self.max_concurrent >= 1, "1 or more"),
+            "max_per_s": (self.max_per_s, self.max_per_s >= 0, "0 or more"),
+            "max_streams": (self.max_streams, 1 <= self.max_streams <= 10_000, "1 to 10,000"),
+            "max_stream_bytes": (self.max_stream_bytes, self.max_stream_bytes >= 1024, "1024 or more"),
+            "max_sockets": (self.max_sockets, self.max_sockets >= 1, "1 or more"),
+            "max_stream_s": (self.max_stream_s, self.max_stream_s > 0, "above 0"),
         }
         self._check_limits(limits)
 
@@ -124,4 +151,11 @@ class Service(Part, frozen=True, eq=False):
             max_rows=self.max_rows,
             max_body_bytes=self.max_body_bytes,
             timeout_s=self.timeout_s,
+            max_concurrent=self.max_concurrent,
+            max_per_s=self.max_per_s,
+            max_streams=self.max_streams,
+            max_stream_s=self.max_stream_s,
+            max_stream_bytes=self.max_stream_bytes,
+            max_sockets=self.max_sockets,
+            keep_images=self.keep_images,
         )
