@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from drivetrain.pipeline.log import attach, log
     from drivetrain.pipeline.track import track
     from drivetrain.registry.gate import Gate
+    from drivetrain.serving.jobs.terms import Jobs
     from drivetrain.serving.service import Canary, Service
     from drivetrain.system.conduct import Retry
     from drivetrain.system.function import step
@@ -39,6 +40,7 @@ _HOMES = {
     "Drift": "monitoring.monitor",
     "Gate": "registry.gate",
     "GiveUp": "errors",
+    "Jobs": "serving.jobs.terms",
     "Monitor": "monitoring.monitor",
     "Retry": "system.conduct",
     "Service": "serving.service",
@@ -76,8 +78,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "Approval", "Canary", "Drift", "Gate", "GiveUp", "Monitor", "Retry", "Service", "System", "Trigger", "TryAgain",
-    "attach", "between", "champion", "check", "cron", "daily", "dataset", "evaluation", "features", "fresh",
+    "Approval", "Canary", "Drift", "Gate", "GiveUp", "Jobs", "Monitor", "Retry", "Service", "System", "Trigger",
+    "TryAgain", "attach", "between", "champion", "check", "cron", "daily", "dataset", "evaluation", "features", "fresh",
     "hourly", "log", "matches", "metrics", "model", "monthly", "not_null", "now", "one_of", "read", "reference",
     "row_count", "split", "step", "track", "unique", "weekly", "xy",
 ]  # fmt: skip

@@ -31,6 +31,8 @@ COMMANDS = {
     "refuse": Command("say no to what a run asks", "release"),
     "predict": Command("score a file of rows with a version", "release"),
     "serve": Command("answer requests", "operate"),
+    "work": Command("answer a service's jobs in processes of their own", "operate"),
+    "jobs": Command("list the jobs of a service, cancel them or try them again", "operate"),
     "monitor": Command("watch a service and act on what is seen", "operate"),
     "ui": Command("open the console", "operate"),
     "up": Command("serve, watch and show, all at once", "operate"),

@@ -24,6 +24,7 @@ from drivetrain.pipeline.source import Source
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import AliasChange, Decision, Version
 from drivetrain.security.event import Event, broken_link, record_event
+from drivetrain.serving.jobs.job import Job, JobTotals, JobWorker
 from drivetrain.serving.log import Segment
 from drivetrain.serving.sealing import seal
 from drivetrain.store.archive import opened, write_archive
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 KINDS: tuple[type[Record], ...] = (
     Run, Runner, StepRun, Figure, Attachment, Tag, Note, Source, Request, Pin, Version, AliasChange, Decision, Rollout,
-    Segment, Event, Window, Alert, Signal,
+    Segment, Event, Window, Alert, Signal, Job, JobWorker, JobTotals,
 )  # fmt: skip
 """Every noun of the ledger. What another store sends must be one of these."""
 

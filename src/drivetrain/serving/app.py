@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import RequestError
 from drivetrain.serving.desk import Desk
+from drivetrain.serving.jobs.api import JobsApi
+from drivetrain.serving.jobs.terms import Callbacks
 from drivetrain.serving.native import Native
 from drivetrain.serving.route import Answer, Request, Routes, refusal
 from drivetrain.store.record import new_id
@@ -35,8 +37,17 @@ class App:
     save those for /healthz and /readyz; empty asks for none.
     """
 
-    def __init__(self, service: Terms, store_path: Path, *, token: str = "", hosts: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        service: Terms,
+        store_path: Path,
+        *,
+        token: str = "",
+        hosts: tuple[str, ...] = (),
+        callbacks: Callbacks | None = None,
+    ) -> None:
         self.service, self._store_path = service, store_path
+        self._callbacks = callbacks or Callbacks()
         self._authorization = f"Bearer {token}".encode() if token else b""
         self._hosts = frozenset(hosts)
         self._known_hosts: set[str] = set()
@@ -46,10 +57,12 @@ class App:
         from drivetrain.store.store import Store
 
         self._desk = Desk(loop, self.service, Store.open(self._store_path))
-        self._native = Native(self._desk)
-        self._routes = Routes(self._native.routes())
+        self._jobs = JobsApi(self._desk, self._store_path, self._callbacks)
+        self._native = Native(self._desk, self._jobs.metrics)
+        self._routes = Routes([*self._native.routes(), *self._jobs.routes()])
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._jobs.close()
         self._desk.close()
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:

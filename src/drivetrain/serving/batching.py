@@ -134,6 +134,11 @@ class Batcher:
                 self._loop.call_later(self._timeout_s, self._expire, batch)
         return batch, batch.add(rows, texts, form)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether requests wait, or are being answered in a thread."""
+        return self._is_busy or bool(self._waiting)
+
     def _flush(self) -> None:
         self._is_scheduled = False
         while self._waiting and not self._is_busy:

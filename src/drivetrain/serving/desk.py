@@ -33,10 +33,11 @@ class Desk:
         self.counters = Counters(folder)
         self._journal = Journal(folder, "predictions")
         self._feedback = FeedbackLog(loop, Journal(folder, "feedback"), self.counters)
+        self.names = Names()
         self._batcher = Batcher(
             loop,
             journal=self._journal,
-            names=Names(),
+            names=self.names,
             counters=self.counters,
             max_batch=service.max_batch,
             timeout_s=service.timeout_s,
@@ -60,6 +61,11 @@ class Desk:
     def answering(self) -> Live | None:
         """The versions that answer; None before the first."""
         return self._watcher.live
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether requests wait, or are being answered in a thread."""
+        return self._batcher.is_busy
 
     @property
     def problem(self) -> str:

@@ -61,6 +61,11 @@ def wanted(ledger: Ledger, service: str, model: str) -> Wanted:
     )
 
 
+def side_of(ledger: Ledger, version: Version) -> dict[str, Artifact]:
+    """Return the side inputs that a version answers with now: the newest tables, or those it was trained beside."""
+    return {name: _newest(ledger, name) or artifact for name, artifact in version.side_inputs.items()}
+
+
 def _newest(ledger: Ledger, dataset: str) -> Artifact | None:
     """Return the table of a dataset that the newest run gave or took from its memory; None where none ran."""
     found = [
@@ -108,6 +113,15 @@ class Live:
         key = row[self.key_place] if self.key_place is not None else None
         digest = blake2b(str(name if key is None else key).encode(), digest_size=8, salt=self._salt).digest()
         return int.from_bytes(digest, "big") < self.limit and all(row[place] is not None for place in self._required)
+
+    def arm_for(self, rows: Sequence[Row], name: str) -> tuple[str, Predictor, list[int] | None]:
+        """Return the arm that answers all rows of something with this name, its version and where its columns stand."""
+        if self.challenger is not None:
+            digest = blake2b(name.encode(), digest_size=8, salt=self._salt).digest()
+            is_lacking = any(row[place] is None for row in rows for place in self._required)
+            if int.from_bytes(digest, "big") < self.limit and not is_lacking:
+                return "canary", self.challenger, self.challenger_places
+        return "champion", self.champion, self.champion_places
 
     def versions(self) -> dict[str, str]:
         """Return the id of the version of each arm."""

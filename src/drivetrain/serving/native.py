@@ -10,6 +10,8 @@ from drivetrain import __version__
 from drivetrain.serving.route import JSON, Answer, Headers, Request, Route, as_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from drivetrain.serving.desk import Desk
 
 HTML: Headers = [
@@ -26,8 +28,8 @@ _JSON_BODY = ("application/json",)
 class Native:
     """Answers in our own protocol."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, more_metrics: Callable[[], str] = str) -> None:
+        self._desk, self._more_metrics = desk, more_metrics
 
     def routes(self) -> list[Route]:
         """Return what it answers."""
@@ -55,9 +57,9 @@ class Native:
             rows, texts = live.reader.many(body, limit=desk.service.max_rows)
             if not rows:
                 return Answer(200, JSON, '{"predictions":[]}')
-            told = await desk.ask_text(live, rows, [_one_line(bytes(text)) for text in texts], "many")
+            told = await desk.ask_text(live, rows, [one_line(bytes(text)) for text in texts], "many")
         else:
-            told = await desk.ask_text(live, (live.reader.one(body),), (_one_line(body),), "one")
+            told = await desk.ask_text(live, (live.reader.one(body),), (one_line(body),), "one")
         return Answer(200, JSON, told)
 
     async def feedback(self, request: Request) -> Answer:
@@ -75,7 +77,7 @@ class Native:
 
     async def metrics(self, request: Request) -> Answer:
         """Give the counters of all workers to Prometheus."""
-        return Answer(200, PROMETHEUS, self._desk.metrics())
+        return Answer(200, PROMETHEUS, self._desk.metrics() + self._more_metrics())
 
     async def version(self, request: Request) -> Answer:
         """Tell which versions answer, and in which form they run."""
@@ -107,6 +109,6 @@ class Native:
         return Answer(200, HTML, page(self._desk.service, self._desk.answering, self._desk.problem))
 
 
-def _one_line(text: bytes) -> msgspec.Raw:
+def one_line(text: bytes) -> msgspec.Raw:
     """Return JSON without line breaks: the log has a batch a line, and within a text JSON has none."""
-    return msgspec.Raw(text.replace(b"\n", b" ") if b"\n" in text else text)
+    return msgspec.Raw(text.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in text or b"\r" in text else text)

@@ -52,6 +52,8 @@ def extra_headers(error: RequestError) -> Headers:
         return [("allow", ", ".join(error.allowed))]
     if error.status == 503:
         return [("retry-after", "1")]
+    if error.status == 429:
+        return [("retry-after", "5")]
     return []
 
 

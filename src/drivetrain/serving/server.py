@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import Refused, UsageError
 from drivetrain.serving.app import LOCAL_NAMES, App
+from drivetrain.serving.jobs.terms import Callbacks, callbacks_of
 
 if TYPE_CHECKING:
     from drivetrain.serving.service import Service, Terms
@@ -51,7 +52,9 @@ def serve(
     count = project.get("serve.workers") if workers is None else workers
     check_address(host, token)
     check_port(host, port)
-    _run(service.terms(), project.store_path, host=host, port=port, workers=count, token=token)
+    callbacks = callbacks_of(project.get("serve.callback_hosts"), project.get("serve.callback_secret"))
+    check_callbacks(callbacks)
+    _run(service.terms(), project.store_path, host=host, port=port, workers=count, token=token, callbacks=callbacks)
 
 
 def is_loopback(host: str) -> bool:
@@ -77,6 +80,15 @@ def check_address(host: str, token: str) -> None:
         )
 
 
+def check_callbacks(callbacks: Callbacks) -> None:
+    """Refuse to call back without a secret: nobody could tell our word from another's."""
+    if callbacks.hosts and not callbacks.secret:
+        raise Refused(
+            "serve.callback_hosts allows callbacks, and nothing signs them",
+            remedy="set serve.callback_secret (DRIVETRAIN_SERVE_CALLBACK_SECRET in the environment)",
+        )
+
+
 def check_port(host: str, port: int, *, instead: str = "--port") -> None:
     """Raise a UsageError where another program listens on the port: two servers would share it unnoticed.
 
@@ -94,11 +106,22 @@ def check_port(host: str, port: int, *, instead: str = "--port") -> None:
             ) from error
 
 
-def _load(target: str, service: Terms, store_path: Path, token: str, hosts: tuple[str, ...]) -> Any:
-    return App(service, store_path, token=token, hosts=hosts)
+def _load(
+    target: str, service: Terms, store_path: Path, token: str, hosts: tuple[str, ...], callbacks: Callbacks
+) -> Any:
+    return App(service, store_path, token=token, hosts=hosts, callbacks=callbacks)
 
 
-def _run(service: Terms, store_path: Path, *, host: str, port: int, workers: int, token: str) -> None:
+def _run(
+    service: Terms,
+    store_path: Path,
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    token: str,
+    callbacks: Callbacks = Callbacks(),
+) -> None:
     import multiprocessing
 
     from granian.constants import HTTPModes, Interfaces, Loops
@@ -130,5 +153,5 @@ def _run(service: Terms, store_path: Path, *, host: str, port: int, workers: int
         respawn_failed_workers=True,
         workers_kill_timeout=DRAIN_S,
     )
-    loader = partial(_load, service=service, store_path=store_path, token=token, hosts=hosts)
+    loader = partial(_load, service=service, store_path=store_path, token=token, hosts=hosts, callbacks=callbacks)
     server.serve(target_loader=loader)
