@@ -40,6 +40,8 @@ BASE = {"polars", "numpy", "msgspec", "granian", "uvloop", "starlette", "jinja2"
 VENDOR_FILES = {
     "onnxruntime": {"onnx", "onnxruntime"},
     "onnxmltools": {"onnx"},
+    "confluent_kafka": {"kafka"},
+    "google": {"pubsub"},
     "pyarrow": {"arrow", "pyarrow", "pandas"},
     "safetensors": {"torch", "safetensors"},
     "skl2onnx": {"onnx"},

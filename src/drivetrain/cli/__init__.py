@@ -33,6 +33,7 @@ COMMANDS = {
     "serve": Command("answer requests", "operate"),
     "work": Command("answer a service's jobs in processes of their own", "operate"),
     "jobs": Command("list the jobs of a service, cancel them or try them again", "operate"),
+    "consume": Command("answer the messages of a stream into another one", "operate"),
     "monitor": Command("watch a service and act on what is seen", "operate"),
     "ui": Command("open the console", "operate"),
     "up": Command("serve, watch and show, all at once", "operate"),

@@ -27,6 +27,7 @@ from drivetrain.security.event import Event, broken_link, record_event
 from drivetrain.serving.jobs.job import Job, JobTotals, JobWorker
 from drivetrain.serving.log import Segment
 from drivetrain.serving.sealing import seal
+from drivetrain.serving.streams.state import StreamState
 from drivetrain.store.archive import opened, write_archive
 from drivetrain.store.fingerprints import digest_of_file
 from drivetrain.store.rows import Row, rows, tables
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 KINDS: tuple[type[Record], ...] = (
     Run, Runner, StepRun, Figure, Attachment, Tag, Note, Source, Request, Pin, Version, AliasChange, Decision, Rollout,
-    Segment, Event, Window, Alert, Signal, Job, JobWorker, JobTotals,
+    Segment, Event, Window, Alert, Signal, Job, JobWorker, JobTotals, StreamState,
 )  # fmt: skip
 """Every noun of the ledger. What another store sends must be one of these."""
 

@@ -13,6 +13,7 @@ from drivetrain.serving.jobs.api import JobsApi
 from drivetrain.serving.jobs.terms import Callbacks
 from drivetrain.serving.native import Native
 from drivetrain.serving.route import Answer, Request, Routes, refusal
+from drivetrain.serving.streams.state import exposition
 from drivetrain.store.record import new_id
 
 if TYPE_CHECKING:
@@ -58,8 +59,11 @@ class App:
 
         self._desk = Desk(loop, self.service, Store.open(self._store_path))
         self._jobs = JobsApi(self._desk, self._store_path, self._callbacks)
-        self._native = Native(self._desk, self._jobs.metrics)
+        self._native = Native(self._desk, self._more_metrics)
         self._routes = Routes([*self._native.routes(), *self._jobs.routes()])
+
+    def _more_metrics(self) -> str:
+        return self._jobs.metrics() + exposition(self._desk.store.ledger, self.service.name)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._jobs.close()

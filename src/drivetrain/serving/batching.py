@@ -61,11 +61,14 @@ Form = Literal["one", "many", "values"]
 
 
 class Batch:
-    """Rows of one or more requests, for the versions that were live when the first of them came."""
+    """Rows of one or more requests, for the versions that were live when the first of them came.
+
+    Who answers it at once and by itself needs no `done`.
+    """
 
     __slots__ = ("deadline", "done", "ends", "forms", "live", "names", "replies", "rows", "texts")
 
-    def __init__(self, live: Live, done: asyncio.Future[None], deadline: float) -> None:
+    def __init__(self, live: Live, done: asyncio.Future[None] | Any = None, deadline: float = 0.0) -> None:
         self.live, self.done, self.deadline = live, done, deadline
         self.rows: list[Row] = []
         self.texts: list[msgspec.Raw] = []
@@ -190,7 +193,7 @@ class Batcher:
         batch.done.set_result(None)
 
     def _log(self, batch: Batch, parts: list[Answered], rows: int) -> None:
-        lines = b"".join([_ENCODER.encode(_line(batch, part)) + b"\n" for part in parts])
+        lines = b"".join([_ENCODER.encode(line_of(batch, part)) + b"\n" for part in parts])
         try:
             self._journal.write(lines)
         except OSError as error:
@@ -265,7 +268,8 @@ def _failure(error: Exception) -> Failure:
     return Failure(500, f"the model failed on this request; the server's log has more under {error_id}", error_id)
 
 
-def _line(batch: Batch, part: Answered) -> Line:
+def line_of(batch: Batch, part: Answered) -> Line:
+    """Return the line of the log for the rows of one arm."""
     whole = len(part.places) == len(batch.rows)
     names = batch.names if whole else [batch.names[place] for place in part.places]
     texts = batch.texts if whole else [batch.texts[place] for place in part.places]
