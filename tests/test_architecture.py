@@ -29,7 +29,19 @@ SOURCE = Path(__file__).parents[1] / "src" / "drivetrain"
 
 ORDER = (
     *("errors", "store", "security", "system"),
-    *("data", "pipeline", "training", "registry", "experiments", "serving", "monitoring", "deployment", "llm", "trust"),
+    *(
+        "data",
+        "pipeline",
+        "training",
+        "registry",
+        "experiments",
+        "serving",
+        "load",
+        "monitoring",
+        "deployment",
+        "llm",
+        "trust",
+    ),
     *("testing", "ui", "cli"),
 )
 """The way the data flows. A package imports itself and what stands before it (see the design, part 3)."""
@@ -38,10 +50,10 @@ BASE = {"polars", "numpy", "msgspec", "granian", "uvloop", "starlette", "jinja2"
 """What every installation has. Anything else from outside is a vendor, and lives in the file that bears its name."""
 
 VENDOR_FILES = {
+    "google": {"grpc", "pubsub"},
     "onnxruntime": {"onnx", "onnxruntime"},
     "onnxmltools": {"onnx"},
     "confluent_kafka": {"kafka"},
-    "google": {"pubsub"},
     "pyarrow": {"arrow", "pyarrow", "pandas"},
     "safetensors": {"torch", "safetensors"},
     "skl2onnx": {"onnx"},

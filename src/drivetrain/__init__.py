@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from drivetrain.data.checks import between, check, fresh, matches, not_null, one_of, row_count, unique
     from drivetrain.data.dataset import dataset
     from drivetrain.data.features import features
+    from drivetrain.data.kinds.tensor import Tensor
     from drivetrain.data.source import read
     from drivetrain.data.split import split
     from drivetrain.errors import GiveUp, TryAgain
+    from drivetrain.load.loadtest import LoadTest
     from drivetrain.monitoring.monitor import Drift, Monitor
     from drivetrain.monitoring.trigger import Trigger, cron, now
     from drivetrain.pipeline.approval import Approval
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
     from drivetrain.system.periods import daily, hourly, monthly, weekly
     from drivetrain.system.system import System
     from drivetrain.training import metrics
+    from drivetrain.training.custom import predictor
     from drivetrain.training.evaluation import champion, evaluation, reference
     from drivetrain.training.frame import xy
     from drivetrain.training.model import model
+    from drivetrain.training.network import onnx, torch
 
 __version__ = "0.1.0"
 
@@ -41,10 +45,12 @@ _HOMES = {
     "Gate": "registry.gate",
     "GiveUp": "errors",
     "Jobs": "serving.jobs.terms",
+    "LoadTest": "load.loadtest",
     "Monitor": "monitoring.monitor",
     "Retry": "system.conduct",
     "Service": "serving.service",
     "System": "system.system",
+    "Tensor": "data.kinds.tensor",
     "Trigger": "monitoring.trigger",
     "TryAgain": "errors",
     "attach": "pipeline.log",
@@ -66,11 +72,14 @@ _HOMES = {
     "not_null": "data.checks",
     "now": "monitoring.trigger",
     "one_of": "data.checks",
+    "onnx": "training.network",
+    "predictor": "training.custom",
     "read": "data.source",
     "reference": "training.evaluation",
     "row_count": "data.checks",
     "split": "data.split",
     "step": "system.function",
+    "torch": "training.network",
     "track": "pipeline.track",
     "unique": "data.checks",
     "weekly": "system.periods",
@@ -78,10 +87,10 @@ _HOMES = {
 }
 
 __all__ = [
-    "Approval", "Canary", "Drift", "Gate", "GiveUp", "Jobs", "Monitor", "Retry", "Service", "System", "Trigger",
-    "TryAgain", "attach", "between", "champion", "check", "cron", "daily", "dataset", "evaluation", "features", "fresh",
-    "hourly", "log", "matches", "metrics", "model", "monthly", "not_null", "now", "one_of", "read", "reference",
-    "row_count", "split", "step", "track", "unique", "weekly", "xy",
+    "Approval", "Canary", "Drift", "Gate", "GiveUp", "Jobs", "LoadTest", "Monitor", "Retry", "Service", "System",
+    "Tensor", "Trigger", "TryAgain", "attach", "between", "champion", "check", "cron", "daily", "dataset", "evaluation",
+    "features", "fresh", "hourly", "log", "matches", "metrics", "model", "monthly", "not_null", "now", "one_of", "onnx",
+    "predictor", "read", "reference", "row_count", "split", "step", "torch", "track", "unique", "weekly", "xy",
 ]  # fmt: skip
 
 

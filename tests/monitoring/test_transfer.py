@@ -137,6 +137,14 @@ def test_what_is_here_already_stays_beside_it(far: Project, project: Project) ->
     assert store.ledger.get(Run, mine) is not None
 
 
+def test_a_store_that_was_found_empty_and_sound_takes_a_backup(archive: Path, project: Project) -> None:
+    project.write(SYSTEM)
+    project.store().close()
+
+    assert project.json("store", "fsck")["state"] == "sound"
+    assert len(project.json("store", "import", str(archive))["imported"]["runs"]) == 3
+
+
 def test_a_backup_of_another_store_is_refused(archive: Path, home: Store) -> None:
     record_event(home.ledger, "run.finished", subject="run-1", message="Another life.")
     before = contents(home)

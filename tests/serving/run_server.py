@@ -1,4 +1,4 @@
-"""Runs a server for the tests: STORE PORT WORKERS; the environment may set TOKEN, FILE_LIMIT and terms of jobs."""
+"""Runs a server for the tests: STORE PORT WORKERS; the environment may set what `os.environ` is asked for below."""
 
 from __future__ import annotations
 
@@ -35,4 +35,5 @@ if __name__ == "__main__":
         workers=int(workers),
         token=os.environ.get("TOKEN", ""),
         callbacks=callbacks_of(os.environ.get("CALLBACK_HOSTS", ""), "secret"),
+        grpc_port=int(os.environ.get("GRPC_PORT", "0")),
     )

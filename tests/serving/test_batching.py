@@ -10,11 +10,12 @@ import msgspec
 import pytest
 from tests.serving.world import register
 
+from drivetrain.serving.answers import Answers
 from drivetrain.serving.batching import MAX_WAITING, Batch, Batcher, Failure, Reply
 from drivetrain.serving.counters import Counters, quantile_s, totals
 from drivetrain.serving.journal import Journal, Names
 from drivetrain.serving.live import Live, Wanted
-from drivetrain.serving.predictor import Answers, Predictor
+from drivetrain.serving.predictor import Predictor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

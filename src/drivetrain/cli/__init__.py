@@ -34,6 +34,7 @@ COMMANDS = {
     "work": Command("answer a service's jobs in processes of their own", "operate"),
     "jobs": Command("list the jobs of a service, cancel them or try them again", "operate"),
     "consume": Command("answer the messages of a stream into another one", "operate"),
+    "load": Command("put a version or a server under load, and see how fast it answers", "operate"),
     "monitor": Command("watch a service and act on what is seen", "operate"),
     "ui": Command("open the console", "operate"),
     "up": Command("serve, watch and show, all at once", "operate"),

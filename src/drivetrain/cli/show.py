@@ -1,4 +1,4 @@
-"""Draw the system in the terminal or as SVG or HTML; or show one run with all of its steps."""
+"""Draw the system in the terminal or as SVG or HTML; or show one run with all of its steps, or a load test."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import kept_store, open_system
 from drivetrain.cli.screen import ago, duration, sparkline
-from drivetrain.errors import UsageError
+from drivetrain.errors import NotFound, UsageError
 from drivetrain.experiments.remark import notes_of, run_named, tags_of
+from drivetrain.load.measurement import Measurement
 from drivetrain.pipeline.attachment import attachments_of
 from drivetrain.pipeline.figure import Figure
 from drivetrain.pipeline.points import points_of
@@ -22,12 +23,16 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", default="", help="a run's id, or `latest`; without it, the system is drawn")
+    parser.add_argument(
+        "run", nargs="?", default="", help="a run's id, `latest`, or a load test's id; else the system is drawn"
+    )
     parser.add_argument("--output", metavar="FILE", help="write the drawing into a .svg or .html file")
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
+    if options.run.startswith("load-"):
+        return _load(options)
     if options.run:
         return _run(options)
     _, system = open_system(options)
@@ -44,6 +49,17 @@ def execute(options: Namespace, screen: Screen) -> Any:
         "edges": system.edges(),
         "drawing": text(system),
     }
+
+
+def _load(options: Namespace) -> Any:
+    from drivetrain.cli.load import result_of
+
+    ledger = kept_store(options).ledger
+    kept = ledger.get(Measurement, options.run)
+    if kept is None:
+        newest = ledger.find(Measurement, order="-at", limit=12)
+        raise NotFound(kind="load test", name=options.run, known=[each.id for each in newest])
+    return result_of(kept)
 
 
 def _run(options: Namespace) -> Any:
@@ -71,6 +87,11 @@ def show(result: Any, screen: Screen) -> None:
         screen.line(f"wrote {result['written']}")
     elif "drawing" in result:
         screen.line(result["drawing"])
+    elif "report" in result:
+        from drivetrain.cli.load import show as show_load
+
+        screen.line(f"{result['id']}: {result['subject']}, {ago(result['at'])}", style="bold")
+        show_load(result, screen)
     else:
         _show_run(result["run"], result["steps"], screen)
         _show_beside(result, screen)

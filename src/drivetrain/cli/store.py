@@ -112,8 +112,9 @@ def _fsck(options: Namespace, screen: Screen) -> dict[str, Any]:
         moved += [f"curve {number}" for number in curve.set_aside(store)]
     if moved:
         _record(store, "store.repaired", f"{len(moved)} damaged things were set aside")
-    if all(each.damage.kind != "ledger unreadable" and not _is_event(each) for each in found.findings):
-        seen, count = found.examination, len(found.findings)
+    seen, count = found.examination, len(found.findings)
+    # An empty store stays empty, so that a backup can be brought into it.
+    if seen.rows and all(each.damage.kind != "ledger unreadable" and not _is_event(each) for each in found.findings):
         told = f"damages were found: {count}, of which set aside: {len(moved)}" if count else "the store is sound"
         evidence = {
             "damages": count,

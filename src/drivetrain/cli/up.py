@@ -23,7 +23,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    from drivetrain.serving.server import check_address, check_port
+    from drivetrain.serving.server import check_address, check_grpc, check_port
     from drivetrain.ui.server import refuse_public
 
     project, system = open_system(options)
@@ -36,6 +36,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
     # Refused here, and not by a child that is then started again and again.
     check_address(project.get("serve.host"), project.get("serve.token"))
     check_port(project.get("serve.host"), project.get("serve.port"), instead="serve.port in drivetrain.toml")
+    grpc_port = project.get("serve.grpc_port")
+    check_grpc(project.get("serve.host"), grpc_port, instead="serve.grpc_port in drivetrain.toml")
     refuse_public(project.get("console.host"), project.get("console.token"))
     check_port(project.get("console.host"), project.get("console.port"), instead="console.port in drivetrain.toml")
     common = ["--profile", options.profile] + (["--file", options.file] if options.file else [])
@@ -48,6 +50,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
     screen.note(
         f"{service.name} answers with {champion.id} at http://{project.get('serve.host')}:{project.get('serve.port')}"
     )
+    if grpc_port:
+        screen.note(f"{service.name} answers gRPC at {project.get('serve.host')}:{grpc_port}")
     screen.note(f"the console is at http://{project.get('console.host')}:{project.get('console.port')}")
     screen.note(f"what each writes is in {logs}; Ctrl-C ends all three")
     for change in Supervisor(children, logs=logs, folder=project.root).run():

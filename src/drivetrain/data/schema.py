@@ -9,13 +9,14 @@ import msgspec
 if TYPE_CHECKING:
     import polars as pl
 
-Kind = Literal["bool", "int", "float", "str", "date", "datetime", "other"]
+Kind = Literal["bool", "int", "float", "str", "date", "datetime", "tensor", "image", "structure", "other"]
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One column: its name, its kind for people and requests, its exact type, and one real value.
 
-    `dtype` is the polars type as text, such as `Int64` or `Datetime('us')`.
+    `dtype` is the polars type as text, such as `Int64` or `Datetime('us')`; of a tensor it is numpy's, such as
+    `float32`. `form` is what else a kind of value needs to know, such as a tensor's shape: see `data/kinds/`.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dtype: str
     nullable: bool = False
     example: Any = None
+    form: dict[str, Any] = {}
 
 
 class Roles(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

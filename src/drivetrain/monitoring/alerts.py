@@ -68,7 +68,7 @@ def _quality(monitor: Monitor, window: Window, version: Version) -> Finding | No
             if not condition.holds(found, bound):
                 broken.append(_sentence(condition.metric, found, bound, reference))
     else:
-        loss = USUAL_LOSS[version.signature.task]
+        loss = USUAL_LOSS[version.signature.judged_as]
         for metric, is_loss in ((loss, True), ("auc", False)):
             found = window.quality.get(metric)
             reference = next(

@@ -184,7 +184,7 @@ class Monitor(Part, frozen=True, eq=False):
         for condition in self.quality_limit if isinstance(self.quality_limit, tuple) else ():
             if condition.metric not in known:
                 raise UnknownName(kind="metric of live labels", name=condition.metric, known=known, place=self.place)
-            judge = parts.get(condition.evaluation)
+            judge = parts.get(condition.judge)
             if condition.against and (judge is None or model.name not in judge.needs(parts)):
                 raise self._bad("quality", str(condition), f"compare a metric of an evaluation of {model.name!r}")
 

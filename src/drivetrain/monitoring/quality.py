@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from drivetrain.training.signature import Signature, Task
 
 # What a canary is judged by, where it names no metric. Those of a probability reward being honest about it.
-USUAL_LOSS: dict[Task, str] = {"binary": "brier", "multiclass": "log_loss", "regression": "mae"}
+USUAL_LOSS: dict[Task, str] = {"binary": "brier", "multiclass": "log_loss", "regression": "mae", "values": ""}
 # The figures that come first, as they are the first that a person looks at.
 _FIRST: dict[Task, tuple[str, ...]] = {
     "binary": ("brier", "auc", "log_loss", "calibration_error"),
@@ -40,7 +40,7 @@ def truths(signature: Signature, labels: pl.Series) -> NDArray[np.float64]:
     [1.0, 0.0, nan]
     """
     texts = labels.to_list()
-    if signature.task == "regression":
+    if signature.judged_as == "regression":
         found = [msgspec.json.decode(text) for text in texts]
         return np.array([float(value) if isinstance(value, (int, float)) else np.nan for value in found])
     places = {msgspec.json.encode(name).decode(): float(place) for place, name in enumerate(signature.classes)}
@@ -52,10 +52,12 @@ def known(signature: Signature, rows: pl.DataFrame) -> tuple[NDArray[np.float64]
 
     `rows` has the columns label, as JSON text or null, prediction and probabilities.
     """
+    if signature.judged_as == "values":
+        return np.array([]), np.array([])
     labelled = rows.filter(rows["label"].is_not_null())
     truth = truths(signature, labelled["label"])
     is_known = np.isfinite(truth)
-    if signature.task == "multiclass":
+    if signature.judged_as == "multiclass":
         shares = np.array(labelled["probabilities"].to_list(), dtype=np.float64).reshape(len(truth), -1)
         return truth[is_known], shares[is_known]
     return truth[is_known], labelled["prediction"].to_numpy()[is_known]
@@ -65,14 +67,14 @@ def figures(signature: Signature, truth: NDArray[np.float64], predicted: Any) ->
     """Return the figures of a task by name, the most telling first; without rows, none."""
     if not len(truth):
         return {}
-    if signature.task == "binary":
+    if signature.judged_as == "binary":
         found: dict[str, Any] = dict(binary_metrics(truth, predicted))
-    elif signature.task == "multiclass":
+    elif signature.judged_as == "multiclass":
         classes = list(range(predicted.shape[1]))
         found = dict(multiclass_metrics([int(place) for place in truth], predicted, classes))
     else:
         found = dict(regression_metrics(truth, predicted))
-    first = _FIRST[signature.task]
+    first = _FIRST[signature.judged_as]
     ordered = [*first, *(name for name in found if name not in first)]
     return {name: float(found[name]) for name in ordered if name != "rows" and isfinite(found[name])}
 
@@ -85,10 +87,10 @@ def losses(signature: Signature, truth: NDArray[np.float64], predicted: Any, met
     name = loss_name(signature, metric)
     found: NDArray[np.float64]
     if name == "error_rate":
-        chosen = predicted.argmax(axis=1) if signature.task == "multiclass" else predicted >= 0.5
+        chosen = predicted.argmax(axis=1) if signature.judged_as == "multiclass" else predicted >= 0.5
         found = (chosen != truth).astype(np.float64)
     elif name == "log_loss":
-        is_many = signature.task == "multiclass"
+        is_many = signature.judged_as == "multiclass"
         told = predicted[np.arange(len(truth)), truth.astype(int)] if is_many else np.abs(predicted + truth - 1)
         found = -np.log(np.clip(told, _SMALLEST, 1.0))
     elif name == "mae":
@@ -105,4 +107,4 @@ def loss_name(signature: Signature, metric: str) -> str:
         "multiclass": {"log_loss": "log_loss", "accuracy": "error_rate"},
         "regression": {"mae": "mae", "rmse": "squared_error", "r2": "squared_error"},
     }
-    return names[signature.task].get(metric, USUAL_LOSS[signature.task])
+    return names.get(signature.judged_as, {}).get(metric, USUAL_LOSS[signature.judged_as])

@@ -10,6 +10,7 @@ import msgspec
 
 from drivetrain.errors import CorruptLedger, DrivetrainError, NotFound, Refused, StoreUnavailable
 from drivetrain.experiments.remark import Note, Tag
+from drivetrain.load.measurement import Measurement
 from drivetrain.monitoring.carrying import Curves, bring_logs, files_of
 from drivetrain.monitoring.window import Alert, Signal, Window
 from drivetrain.pipeline.approval import Request
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 KINDS: tuple[type[Record], ...] = (
     Run, Runner, StepRun, Figure, Attachment, Tag, Note, Source, Request, Pin, Version, AliasChange, Decision, Rollout,
-    Segment, Event, Window, Alert, Signal, Job, JobWorker, JobTotals, StreamState,
+    Segment, Event, Window, Alert, Signal, Measurement, Job, JobWorker, JobTotals, StreamState,
 )  # fmt: skip
 """Every noun of the ledger. What another store sends must be one of these."""
 

@@ -54,7 +54,7 @@ def look(monitor: Monitor, traffic: Traffic, version: Version, end: datetime) ->
             prediction_drift = indexes(both, {"": total.predictions.tolist()})[""]
     signature = version.signature
     truth, predicted = known(signature, traffic.of(version.id, start, end))
-    has_mean = signature.task != "multiclass"
+    has_mean = signature.is_numeric
     labels_until = traffic.label_watermark
     return Window(
         monitor=monitor.name,

@@ -87,7 +87,7 @@ class Task:
             return held
         artifact = self.artifact(output)
         handed = self._handover.take(artifact, form)
-        return handed if handed is not None else self.store.value(artifact, form)
+        return handed if handed is not None else self.system.producers[output].value_of(self.store, artifact, form)
 
     def key(self, name: str) -> str:
         """Return the key of the part that gives an output."""

@@ -25,13 +25,15 @@ def metrics_of_champion(champion: Version, evaluation: str, job: Job) -> dict[st
     Where the champion has other features than the challenger, they are computed anew by its own function, from the
     dataset as it is in this run, for the rows of the same side of the split.
     """
-    part = job.system.parts[evaluation]
-    assert isinstance(part, Evaluation)
+    part: Any = job.system.parts[evaluation]
+    if not isinstance(part, Evaluation):
+        found: dict[str, float] = part.metrics_of(champion, job)
+        return found
     instead: dict[str, Any] = {}
     for name in job.system.needs[evaluation].values():
         giver = job.system.producers[name]
         if giver.name == champion.model:
-            instead[name] = job.store.value(champion.artifact, part.annotations().get(name))
+            instead[name] = giver.value_of(job.store, champion.artifact, part.annotations().get(name))
         elif isinstance(giver, Side):
             instead[name] = _table(champion, giver, job)
         else:

@@ -16,10 +16,12 @@ from drivetrain.store.record import new_id, now
 from drivetrain.system.caller import caller
 from drivetrain.system.part import Job, Output, Part
 from drivetrain.training.evaluation import Condition, Evaluation
-from drivetrain.training.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from drivetrain.training.model import Model
+    from drivetrain.training.ready import Ready
 
 
 class Gate(Part, frozen=True, eq=False):
@@ -33,7 +35,7 @@ class Gate(Part, frozen=True, eq=False):
     RUNS = True
     CACHED = False
 
-    model: Model
+    model: Model | Ready
     require: Sequence[Condition] = ()
     # A part that must have said yes, such as a `dt.Approval`; otherwise the gate is not asked.
     when: Part | None = None
@@ -44,10 +46,11 @@ class Gate(Part, frozen=True, eq=False):
         required: Any = self.require
         require = (required,) if isinstance(required, Condition) else tuple(required)
         msgspec.structs.force_setattr(self, "require", require)
-        if not isinstance(self.model, Model):
+        if getattr(self.model, "ROLE", "") != "model":
             raise DeclarationError(
                 f"a gate guards a model, and {self.model!r} is none",
-                remedy="give it a function that is declared with @dt.model",
+                remedy="give it a function that is declared with @dt.model, or a model that is ready: @dt.predictor, "
+                "dt.onnx, dt.torch, dt.Remote",
                 place=place,
             )
         for condition in self.require:
@@ -59,7 +62,7 @@ class Gate(Part, frozen=True, eq=False):
                 )
 
     def needs(self, parts: Mapping[str, Part]) -> dict[str, str]:
-        wanted = [self.model.name, *(condition.evaluation for condition in self.require)]
+        wanted = [self.model.name, *(condition.judge for condition in self.require)]
         # Every evaluation of the model is kept with the version, required or not.
         wanted += [
             name
@@ -120,7 +123,7 @@ class Gate(Part, frozen=True, eq=False):
 
         if champion is None or champion.id == candidate.id:
             return {}
-        wanted = dict.fromkeys(condition.evaluation for condition in self.require if condition.against_champion)
+        wanted = dict.fromkeys(condition.judge for condition in self.require if condition.against_champion)
         return {
             f"{evaluation}.{metric}": value
             for evaluation in wanted
@@ -184,8 +187,8 @@ def _judge(
     found = metrics.get(condition.name)
     text = str(condition)
     if found is None:
-        known = sorted(name for name in metrics if name.startswith(f"{condition.evaluation}."))
-        note = f"{condition.evaluation} gave no such metric; it gave {', '.join(known) or 'none'}"
+        known = sorted(name for name in metrics if name.startswith(f"{condition.judge}."))
+        note = f"{condition.judge} gave no such metric; it gave {', '.join(known) or 'none'}"
         return Judgement(condition=text, found=None, limit=condition.limit, holds=False, note=note)
     if not condition.against_champion:
         assert condition.limit is not None

@@ -21,63 +21,90 @@ if TYPE_CHECKING:
     from drivetrain.store.artifact import Artifact
     from drivetrain.system.part import Job
     from drivetrain.training.model import Model
+    from drivetrain.training.ready import Ready
 
 
 # Forms whose models are asked in another way.
 _WITHOUT_PREDICT = ("onnx", "torch")
 
 
-def register(model: Model, job: Job, *, metrics: Mapping[str, float]) -> Version:
+def register(model: Model | Ready, job: Job, *, metrics: Mapping[str, float]) -> Version:
     """Return the version of what a run trained: a new one, or the one there is already for the same keys."""
     ledger = job.store.ledger
-    artifact = job.artifact(model.name)
-    detail = artifact.detail
-    features = detail["features"]
-    keys = [job.key(model.name), *([job.key(features)] if features else [])]
-    key = sha256(" ".join(keys).encode()).hexdigest()[:32]
-    known = ledger.find(Version, {"model": model.name, "key": key}, limit=1)
-    if known:
-        return known[0]
-    signature = msgspec.convert(detail["signature"], Signature)
-    value = job.value(model.name)
-    if artifact.format not in _WITHOUT_PREDICT and not hasattr(value, "predict"):
-        raise Refused(
-            f"the model {model.name!r} is kept as {artifact.format}, and what is read back of it cannot predict",
-            remedy="return an estimator of a library that is supported, or allow pickle: see store.allow_pickle",
-            place=model.place,
-        )
-    artifact = _with_fast_build(artifact, value, signature, job)
-    code = pack(job.system, Path(job.root), job.store)
+    known = _known(model, job)
+    if known is not None:
+        return known
+    candidate = _candidate(model, job, metrics=metrics)
+    origin = "trained" if candidate.artifact.detail["training"] else "made of a model that was ready"
     with ledger.transaction():
+        known = _known(model, job)
+        if known is not None:  # another gate of this run was faster
+            return known
         last = ledger.find(Version, {"model": model.name}, order="-number", limit=1)
         number = last[0].number + 1 if last else 1
-        version = Version(
-            id=f"{model.name}@{number}",
-            model=model.name,
-            number=number,
-            system=job.system.name,
-            run=job.run,
-            key=key,
-            artifact=artifact,
-            signature=signature,
-            code=code,
-            features=features,
-            dataset=detail["dataset"],
-            side_inputs={name: job.artifact(name) for name in detail["side"]},
-            metrics=dict(metrics),
-            settings={name: dict(job.settings_of(name)) for name in (model.name, features) if name},
-            reference=detail["reference"],
-            created_at=now(),
-        )
+        version = msgspec.structs.replace(candidate, id=f"{model.name}@{number}", number=number)
         ledger.write(version)
         record_event(
             ledger,
             "version.registered",
             subject=version.id,
-            message=f"{version.id} was trained",
+            message=f"{version.id} was {origin}",
             evidence=dict(metrics),
         )
     return version
+
+
+def candidate(model: Model | Ready, job: Job) -> Version:
+    """Return what a run trained as the version that it will be, or is already; nothing is registered.
+
+    It has the number 0 until its gate registers it.
+    """
+    return _known(model, job) or _candidate(model, job, metrics={})
+
+
+def _key(model: Model | Ready, job: Job) -> str:
+    features = job.artifact(model.name).detail["features"]
+    keys = [job.key(model.name), *([job.key(features)] if features else [])]
+    return sha256(" ".join(keys).encode()).hexdigest()[:32]
+
+
+def _known(model: Model | Ready, job: Job) -> Version | None:
+    known = job.store.ledger.find(Version, {"model": model.name, "key": _key(model, job)}, limit=1)
+    return known[0] if known else None
+
+
+def _candidate(model: Model | Ready, job: Job, *, metrics: Mapping[str, float]) -> Version:
+    artifact = job.artifact(model.name)
+    detail = artifact.detail
+    features = detail["features"]
+    signature = msgspec.convert(detail["signature"], Signature)
+    if detail["training"]:
+        value = job.value(model.name)
+        if artifact.format not in _WITHOUT_PREDICT and not hasattr(value, "predict"):
+            raise Refused(
+                f"the model {model.name!r} is kept as {artifact.format}, and what is read back of it cannot predict",
+                remedy="return an estimator of a library that is supported, or allow pickle: see store.allow_pickle",
+                place=model.place,
+            )
+        artifact = _with_fast_build(artifact, value, signature, job)
+    return Version(
+        id=f"{model.name}@0",
+        model=model.name,
+        number=0,
+        system=job.system.name,
+        run=job.run,
+        key=_key(model, job),
+        artifact=artifact,
+        signature=signature,
+        code=pack(job.system, Path(job.root), job.store),
+        features=features,
+        dataset=detail["dataset"],
+        side_inputs={name: job.artifact(name) for name in detail["side"]},
+        metrics=dict(metrics),
+        settings={name: dict(job.settings_of(name)) for name in (model.name, features) if name},
+        reference=detail["reference"],
+        created_at=now(),
+    )
 
 
 def _with_fast_build(artifact: Artifact, value: Any, signature: Signature, job: Job) -> Artifact:

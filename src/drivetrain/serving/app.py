@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hmac
 import logging
+from functools import partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import RequestError
 from drivetrain.serving.desk import Desk
+from drivetrain.serving.encoding import COMPRESSED, QUICK_BYTES, WORTH_BYTES, chosen, decoded, encoded
+from drivetrain.serving.invocations import Invocations
 from drivetrain.serving.jobs.api import JobsApi
 from drivetrain.serving.jobs.terms import Callbacks
 from drivetrain.serving.native import Native
-from drivetrain.serving.route import Answer, Request, Routes, refusal
+from drivetrain.serving.oip import Oip
+from drivetrain.serving.route import Answer, Headers, Request, Routes, refusal
 from drivetrain.serving.streams.state import exposition
 from drivetrain.store.record import new_id
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from drivetrain.serving.grpc.server import GrpcServer
     from drivetrain.serving.service import Terms
 
 LOG = logging.getLogger("drivetrain.serving")
@@ -35,7 +40,8 @@ class App:
     """Answers requests to a service from this process.
 
     `hosts` are the names that the Host header may give; empty allows all. `token` is what every request must carry,
-    save those for /healthz and /readyz; empty asks for none.
+    save those for /healthz and /readyz; empty asks for none. gRPC is answered at `grpc_host` and `grpc_port`, where
+    there is one.
     """
 
     def __init__(
@@ -45,10 +51,14 @@ class App:
         *,
         token: str = "",
         hosts: tuple[str, ...] = (),
+        grpc_host: str = "",
+        grpc_port: int = 0,
         callbacks: Callbacks | None = None,
     ) -> None:
         self.service, self._store_path = service, store_path
         self._callbacks = callbacks or Callbacks()
+        self._token, self._grpc_host, self._grpc_port = token, grpc_host, grpc_port
+        self._grpc: GrpcServer | None = None
         self._authorization = f"Bearer {token}".encode() if token else b""
         self._hosts = frozenset(hosts)
         self._known_hosts: set[str] = set()
@@ -57,25 +67,34 @@ class App:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         from drivetrain.store.store import Store
 
-        self._desk = Desk(loop, self.service, Store.open(self._store_path))
+        self._desk = Desk(loop, self.service, Store.open(self._store_path), grpc_port=self._grpc_port)
         self._jobs = JobsApi(self._desk, self._store_path, self._callbacks)
         self._native = Native(self._desk, self._more_metrics)
-        self._routes = Routes([*self._native.routes(), *self._jobs.routes()])
+        protocols = (self._native, Oip(self._desk), Invocations(self._desk), self._jobs)
+        self._routes = Routes([route for protocol in protocols for route in protocol.routes()])
+        if self._grpc_port:
+            from drivetrain.serving.grpc.server import GrpcServer
+
+            self._grpc = GrpcServer(self._desk, f"{self._grpc_host}:{self._grpc_port}", token=self._token)
+            loop.run_until_complete(self._grpc.start())
 
     def _more_metrics(self) -> str:
         return self._jobs.metrics() + exposition(self._desk.store.ledger, self.service.name)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._grpc is not None:
+            loop.run_until_complete(self._grpc.stop(self.service.timeout_s))
         self._jobs.close()
         self._desk.close()
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         started = monotonic_ns()
         refuse: Callable[[RequestError], Answer] = refusal
+        method, path, headers = scope.method, scope.path, scope.headers
         try:
-            method, path, headers = scope.method, scope.path, scope.headers
             self._admit(scope, headers, path)
-            if path == "/predict" and method == "POST":  # nearly all requests: straight on
+            # Nearly all requests go straight on.
+            if path == "/predict" and method == "POST" and headers.get("content-type") == "application/json":
                 status, fields, body = await self._native.predicted(await self._body(proto, headers, _JSON_BODY))
             else:
                 route, parameters = self._routes.find(method, path)
@@ -88,6 +107,8 @@ class App:
             status, fields, body = refuse(error)
         except Exception as error:  # whatever went wrong here is ours, and the client still gets an answer
             status, fields, body = refuse(_failed(error, scope))
+        if len(body) >= WORTH_BYTES:
+            fields, body = await self._compressed(headers, fields, body)
         # Counted before the client has the answer, so that whoever reads the counters next finds it there.
         self._desk.counters.answered(status, started)
         if scope.method == "HEAD":
@@ -118,13 +139,33 @@ class App:
         if kind not in takes and kind.partition(";")[0].strip().lower() not in takes:
             found = f"not {kind[:60]!r}" if kind else "and the request does not name a type"
             right = "JSON with " if takes == _JSON_BODY else ""
-            message = f"send {right}`Content-Type: {'` or `'.join(takes)}`, {found}"
+            message = f"send {right}`Content-Type: {'` or `'.join(filter(None, takes))}`, {found}"
             raise RequestError(status=415, message=message)
+        if not kind and headers.get("origin"):  # a page of another site can send this without being asked for leave
+            raise RequestError(status=415, message="send a Content-Type: a request from a page must name one")
         length = headers.get("content-length")
+        body: bytes
         if length is not None and int(length) <= self._max_body:
-            body: bytes = await proto()
-            return body
-        return await self._limited(proto)
+            body = await proto()
+        else:
+            body = await self._limited(proto)
+        encoding = headers.get("content-encoding")
+        return body if not encoding else await self._decoded(body, encoding)
+
+    async def _decoded(self, body: bytes, encoding: str) -> bytes:
+        work = partial(decoded, body, encoding, limit=self._max_body)
+        # How much comes out is not known beforehand, but not more than a thousand times as much.
+        return work() if len(body) * 1000 <= QUICK_BYTES else await self._desk.aside(work)
+
+    async def _compressed(self, headers: Any, fields: Headers, body: str | bytes) -> tuple[Headers, str | bytes]:
+        """Return a large answer compressed, where the client takes that and it is not compressed already."""
+        name = chosen(headers.get("accept-encoding") or "")
+        if not name or any(field == "content-type" and value in COMPRESSED for field, value in fields):
+            return fields, body
+        plain = body.encode() if isinstance(body, str) else body
+        work = partial(encoded, plain, name)
+        told = work() if len(plain) <= QUICK_BYTES else await self._desk.aside(work)
+        return [*fields, ("content-encoding", name), ("vary", "accept-encoding")], told
 
     async def _limited(self, proto: Any) -> bytes:
         """Return a body whose length is not known or too large, without ever holding more than is allowed."""

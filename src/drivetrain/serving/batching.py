@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from drivetrain.errors import RequestError
 from drivetrain.serving.journal import Line
 from drivetrain.serving.live import picked
 from drivetrain.store.record import new_id
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
+    from drivetrain.serving.answers import Answers
     from drivetrain.serving.counters import Counters
     from drivetrain.serving.journal import Journal, Names
-    from drivetrain.serving.live import Live
-    from drivetrain.serving.predictor import Answers, Predictor
+    from drivetrain.serving.live import Arm, Live
     from drivetrain.serving.requests import Row
 
 LOG = logging.getLogger("drivetrain.serving")
@@ -91,7 +92,7 @@ class Answered(msgspec.Struct, frozen=True):
     """The rows of one arm, by their places in the batch, and what its version answered."""
 
     arm: str
-    predictor: Predictor
+    predictor: Arm
     places: Sequence[int]
     answers: Answers
 
@@ -250,7 +251,12 @@ def _by_arm(batch: Batch, places: range, max_batch: int) -> list[Answered]:
 
 
 def _in_pieces(
-    batch: Batch, arm: str, predictor: Predictor, places: Sequence[int], columns: list[int] | None, max_batch: int
+    batch: Batch,
+    arm: str,
+    predictor: Arm,
+    places: Sequence[int],
+    columns: list[int] | None,
+    max_batch: int,
 ) -> list[Answered]:
     if len(places) == len(batch.rows) <= max_batch:
         return [Answered(arm, predictor, places, predictor.answer(picked(batch.rows, columns)))]
@@ -263,6 +269,8 @@ def _in_pieces(
 
 
 def _failure(error: Exception) -> Failure:
+    if isinstance(error, RequestError):  # the model says itself what is wrong with a request
+        return Failure(error.status, error.message, error.error_id)
     error_id = new_id("error")
     LOG.error("%s: a request could not be answered", error_id, exc_info=error)
     return Failure(500, f"the model failed on this request; the server's log has more under {error_id}", error_id)
@@ -282,7 +290,7 @@ def line_of(batch: Batch, part: Answered) -> Line:
         names,
         None if place is None else [batch.rows[each][place] for each in part.places],
         texts,
-        answers.predictions,
+        answers.predictions if answers.logged is None else answers.logged,
         answers.probabilities,
         None if answers.features is None else answers.features.to_dict(as_series=False),
     )
@@ -324,6 +332,9 @@ def _texts(batch: Batch, parts: list[Answered]) -> list[str]:
             for place, value, shares in zip(part.places, values, part.answers.probabilities, strict=True):
                 shown = _json(dict(zip(classes, shares, strict=True)))
                 told[place] = f'{{"id":"{batch.names[place]}{start}{_json(value)},"probabilities":{shown}}}'
+        elif part.predictor.version.signature.task == "values":
+            for place, value in zip(part.places, values, strict=True):
+                told[place] = f'{{"id":"{batch.names[place]}{start}{_json(value)}}}'
         else:
             for place, value in zip(part.places, values, strict=True):
                 # Python writes finite floats as JSON does.
@@ -331,7 +342,7 @@ def _texts(batch: Batch, parts: list[Answered]) -> list[str]:
     return told
 
 
-def _values(batch: Batch, parts: list[Answered]) -> list[tuple[Predictor, Any, list[float] | None]]:
+def _values(batch: Batch, parts: list[Answered]) -> list[tuple[Arm, Any, list[float] | None]]:
     """Return for each row who answered it, and what; rows whose request failed have nobody."""
     found: list[Any] = [None] * len(batch.rows)
     for part in parts:
@@ -341,7 +352,7 @@ def _values(batch: Batch, parts: list[Answered]) -> list[tuple[Predictor, Any, l
     return found
 
 
-def _reply(names: list[str], values: list[tuple[Predictor, Any, list[float] | None]]) -> Reply:
+def _reply(names: list[str], values: list[tuple[Arm, Any, list[float] | None]]) -> Reply:
     if not values:
         return Reply([], [], [])
     predictors, predictions, shares = zip(*values, strict=True)

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from drivetrain.errors import RequestError
 from drivetrain.serving.batching import Batcher, Failure, Form, Reply
-from drivetrain.serving.counters import Counters, exposition, totals
+from drivetrain.serving.counters import Counters, Totals, exposition, totals
 from drivetrain.serving.feedback import FeedbackLog, read_labels
 from drivetrain.serving.journal import Journal, Names, folder_of
 from drivetrain.serving.watcher import Watcher
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from drivetrain.serving.live import Live
     from drivetrain.serving.requests import Row
     from drivetrain.serving.service import Terms
+    from drivetrain.serving.tables import Tables
     from drivetrain.store.store import Store
+
+T = TypeVar("T")
 
 
 class Desk:
     """What all protocols of one worker share: the versions that answer, the batches, the logs and the counters."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, service: Terms, store: Store) -> None:
-        self.service, self.store = service, store
+    def __init__(self, loop: asyncio.AbstractEventLoop, service: Terms, store: Store, *, grpc_port: int = 0) -> None:
+        self.service, self.store, self._grpc_port = service, store, grpc_port
+        self._loop = loop
         folder = folder_of(store, service.name)
         self._folder = folder
         self.counters = Counters(folder)
@@ -48,6 +53,8 @@ class Desk:
     def close(self) -> None:
         """Stop watching, and close the logs."""
         self._watcher.stop()
+        if "tables" in vars(self):
+            self.tables.close()
         self._feedback.close()
         self._batcher.close()
         self._journal.close()
@@ -56,6 +63,17 @@ class Desk:
     def _tend(self) -> None:
         self._journal.close_if_old()
         self._feedback.tend()
+
+    @cached_property
+    def tables(self) -> Tables:
+        """What reads tables of rows: loaded when the first one comes."""
+        from drivetrain.serving.tables import Tables
+
+        return Tables(self.service)
+
+    async def aside(self, work: Callable[..., T], *given: Any) -> T:
+        """Return what some work gives that takes longer than the loop can spare, done in a thread."""
+        return await self._loop.run_in_executor(None, work, *given)
 
     @property
     def answering(self) -> Live | None:
@@ -84,18 +102,27 @@ class Desk:
             raise RequestError(status=503, message=f"{self.service.name} cannot answer: {reason}")
         return live
 
-    async def ask(self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw] | None = None) -> Reply:
+    async def ask(
+        self,
+        live: Live,
+        rows: Sequence[Row],
+        texts: Sequence[msgspec.Raw] | None = None,
+        *,
+        within_s: float | None = None,
+    ) -> Reply:
         """Return what rows are answered, all or none.
 
         A row has a value for each column of `live.reader`. `texts` are the rows as JSON objects for the log; where a
-        protocol has none, they are written here.
+        protocol has none, they are written here. A protocol whose clients can give up gives `within_s`: then neither
+        the end of that time nor a cancellation touches the others in the batch.
 
         Raises:
             RequestError: the model failed on the request (500), none was free (503) or it took too long (504).
         """
         if not rows:
             return Reply([], [], [])
-        reply = await self._told(live, rows, live.reader.texts(rows) if texts is None else texts, "values")
+        kept = live.reader.texts(rows) if texts is None else live.reader.kept(rows, texts)
+        reply = await self._told(live, rows, kept, "values", within_s)
         assert isinstance(reply, Reply)
         return reply
 
@@ -105,13 +132,21 @@ class Desk:
         Raises:
             RequestError: see `ask`.
         """
-        reply = await self._told(live, rows, texts, form)
+        reply = await self._told(live, rows, live.reader.kept(rows, texts), form)
         assert isinstance(reply, str)
         return reply
 
-    async def _told(self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form) -> str | Reply:
+    async def _told(
+        self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form, within_s: float | None = None
+    ) -> str | Reply:
         batch, number = self._batcher.add(live, rows, texts, form)
-        await batch.done
+        if within_s is None:
+            await batch.done
+        else:
+            # Whoever awaits a future and is cancelled, cancels it for all who await it; this waits beside it.
+            await asyncio.wait((batch.done,), timeout=within_s)
+            if not batch.done.done():
+                raise RequestError(status=504, message=f"there was no answer within the {within_s:g} s that were left")
         reply = batch.replies[number]
         if isinstance(reply, Failure):
             raise RequestError(status=reply.status, message=reply.message, error_id=reply.error_id)
@@ -135,6 +170,8 @@ class Desk:
         told: dict[str, Any] = {"status": "ready" if live else "waiting", "versions": live.versions() if live else {}}
         if live is not None and live.challenger is not None:
             told["canary_share"] = live.want.share
+        if self._grpc_port:
+            told["grpc_port"] = self._grpc_port
         log_error = self._batcher.log_error
         log_problem = f"predictions are not logged at the moment: {log_error}" if log_error else ""
         problems = [each for each in (self._watcher.problem, log_problem) if each]
@@ -142,7 +179,11 @@ class Desk:
             problems = [f"{self.service.model} has no champion yet"]
         return told | ({"problems": problems} if problems else {})
 
+    def totals(self) -> Totals:
+        """Return the counters of all workers."""
+        return totals(self._folder)
+
     def metrics(self) -> str:
         """Return the counters of all workers, in the form of Prometheus."""
         live = self._watcher.live
-        return exposition(totals(self._folder), self.service.name, live.versions() if live else {})
+        return exposition(self.totals(), self.service.name, live.versions() if live else {})

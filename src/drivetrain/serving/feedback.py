@@ -77,7 +77,10 @@ def _problems(row: Any, signature: Signature) -> list[dict[str, Any]]:
 
 def _label(value: Any, signature: Signature) -> tuple[Any, bool]:
     """Return a label as the model knows it, and whether it does."""
-    if signature.task == "regression":
+    if signature.judged_as == "values":
+        fits = isinstance(value, bool | int | float | str) and (not isinstance(value, int) or abs(value) < 1 << 63)
+        return (value, True) if fits else (None, False)
+    if signature.judged_as == "regression":
         fits = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e308
         return (float(value), True) if fits else (None, False)
     for known in signature.classes:
@@ -87,7 +90,9 @@ def _label(value: Any, signature: Signature) -> tuple[Any, bool]:
 
 
 def _wanted(signature: Signature) -> str:
-    if signature.task == "regression":
+    if signature.judged_as == "values":
+        return "a number, a text, true or false"
+    if signature.judged_as == "regression":
         return "a number"
     shown_classes = [msgspec.json.encode(each).decode() for each in signature.classes[:12]]
     return f"one of {', '.join(shown_classes)}{', …' if len(signature.classes) > 12 else ''}"

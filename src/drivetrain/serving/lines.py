@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import polars as pl
 
+from drivetrain.data.kinds.kind import KINDS
 from drivetrain.registry.version import Version
 from drivetrain.serving.journal import Label, Line
 from drivetrain.serving.table import exact, times_read
@@ -73,11 +74,14 @@ def _table(store: Store, version: str, source: str, columns: dict[str, list[Any]
     if known is not None:
         request, features = known.signature.request, known.signature.features
         time_name = known.signature.roles.time
-        is_number = known.signature.task != "multiclass"
+        is_number = known.signature.is_numeric
     requests = _rows(columns["request"], request)
     has_features = any(row is not None for row in columns["features"])
     seen = _rows(columns["features"], features) if has_features else None
-    predictions = [float(value) if is_number else str(value) for value in columns["prediction"]]
+    predictions = [
+        float(value) if is_number else value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        for value in columns["prediction"]
+    ]
     time = requests[time_name] if time_name and time_name in requests.columns else None
     if time is None or time.dtype.base_type() not in (pl.Datetime, pl.Date):
         time = pl.Series([None] * len(requests), dtype=_AT)
@@ -115,7 +119,10 @@ def _rows(rows: list[dict[str, Any] | None], columns: Sequence[Any] | None) -> p
     for column in columns:
         values = [row.get(column.name) for row in plain]
         dtype = exact(column)
-        if column.kind in ("date", "datetime"):
+        if column.kind in KINDS:  # of any form: kept as JSON
+            texts = [None if value is None else msgspec.json.encode(value).decode() for value in values]
+            series = pl.Series(column.name, texts, dtype=pl.String)
+        elif column.kind in ("date", "datetime"):
             series = times_read(pl.Series(column.name, values, dtype=pl.String), dtype)
         else:
             series = pl.Series(column.name, values, dtype=dtype, strict=False)

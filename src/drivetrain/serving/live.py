@@ -13,10 +13,11 @@ from drivetrain.registry.registry import champion_of
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import Version
 from drivetrain.serving.predictor import Predictor
+from drivetrain.serving.ready import ReadyModel
 from drivetrain.serving.requests import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from drivetrain.serving.requests import Row
     from drivetrain.store.artifact import Artifact
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from drivetrain.store.store import Store
 
 _SPACE = 1 << 64
+# A version in memory: one that learnt from a table here, or one that was ready.
+Arm = Predictor | ReadyModel
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -84,7 +87,7 @@ class Live:
     challenger cannot do without are answered by the champion.
     """
 
-    def __init__(self, want: Wanted, champion: Predictor, challenger: Predictor | None) -> None:
+    def __init__(self, want: Wanted, champion: Arm, challenger: Arm | None) -> None:
         self.want, self.champion, self.challenger = want, champion, challenger
         self.limit = int(want.share * _SPACE)
         self._salt = want.rollout.encode()[:16]
@@ -114,7 +117,7 @@ class Live:
         digest = blake2b(str(name if key is None else key).encode(), digest_size=8, salt=self._salt).digest()
         return int.from_bytes(digest, "big") < self.limit and all(row[place] is not None for place in self._required)
 
-    def arm_for(self, rows: Sequence[Row], name: str) -> tuple[str, Predictor, list[int] | None]:
+    def arm_for(self, rows: Sequence[Row], name: str) -> tuple[str, Arm, list[int] | None]:
         """Return the arm that answers all rows of something with this name, its version and where its columns stand."""
         if self.challenger is not None:
             digest = blake2b(name.encode(), digest_size=8, salt=self._salt).digest()
@@ -135,7 +138,11 @@ def _joint(first: Reader, second: Reader) -> Reader:
     added = [column for column in second.columns if column.name not in first.names]
     if not added:
         return first
-    return Reader([*first.columns, *added], optional=first.optional | {column.name for column in added})
+    return Reader(
+        [*first.columns, *added],
+        optional=first.optional | {column.name for column in added},
+        types=second.given_types | first.given_types,
+    )
 
 
 def _places(reader: Reader, of: Reader) -> list[int] | None:
@@ -162,9 +169,9 @@ def load(store: Store, want: Wanted, before: Live | None) -> tuple[Live | None, 
     if before is not None and before.want.side == want.side:
         known = {each.version.id: each for each in (before.champion, before.challenger) if each}
 
-    def ready(version: Version) -> Predictor:
+    def ready(version: Version) -> Arm:
         side = {name: want.side.get(name, artifact) for name, artifact in version.side_inputs.items()}
-        return known.get(version.id) or Predictor.load(store, version, side=side)
+        return known.get(version.id) or arm_of(store, version, side)
 
     champion = ready(want.champion)
     if want.challenger is None:
@@ -174,6 +181,17 @@ def load(store: Store, want: Wanted, before: Live | None) -> tuple[Live | None, 
     except Exception as error:  # a challenger that cannot answer must not hold up the champion
         reason = f"{want.challenger.id} cannot be loaded: {reason_of(error)}"
         return Live(want, champion, None), reason
+
+
+def arm_of(store: Store, version: Version, side: Mapping[str, Artifact]) -> Arm:
+    """Return a version ready to answer, with these tables as its side inputs.
+
+    Raises:
+        Exception: its code or its files fail; they are the user's.
+    """
+    if version.signature.task == "values":
+        return ReadyModel.load(store, version)
+    return Predictor.load(store, version, side=side)
 
 
 def reason_of(error: Exception) -> str:

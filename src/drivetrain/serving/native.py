@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain import __version__
+from drivetrain.serving.media import NAMES, TYPES, answer_kind, kind_of
 from drivetrain.serving.route import JSON, Answer, Headers, Request, Route, as_json
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ HTML: Headers = [
     ("referrer-policy", "no-referrer"),
 ]  # fmt: skip
 PROMETHEUS: Headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8")]
+TEXT: Headers = [("content-type", "text/plain; charset=utf-8")]
 _JSON_BODY = ("application/json",)
 
 
@@ -40,14 +42,17 @@ class Native:
             Route("GET", "/readyz", self.readiness),
             Route("GET", "/metrics", self.metrics),
             Route("GET", "/openapi.json", self.openapi),
+            Route("GET", "/service.proto", self.contract),
             Route("GET", "/version", self.version),
             Route("POST", "/feedback", self.feedback, takes=_JSON_BODY),
-            Route("POST", "/predict", self.predict, takes=_JSON_BODY),
+            Route("POST", "/predict", self.predict, takes=tuple(TYPES)),
         ]
 
     async def predict(self, request: Request) -> Answer:
-        """Answer one object, or an array of them."""
-        return await self.predicted(request.body)
+        """Answer one object, an array of them, or a table of rows."""
+        if kind_of(request.headers.get("content-type") or "") == "json":
+            return await self.predicted(request.body)
+        return await self._table(request)
 
     async def predicted(self, body: bytes) -> Answer:
         """Answer a body, whatever else the request says."""
@@ -61,6 +66,21 @@ class Native:
         else:
             told = await desk.ask_text(live, (live.reader.one(body),), (one_line(body),), "one")
         return Answer(200, JSON, told)
+
+    async def _table(self, request: Request) -> Answer:
+        from drivetrain.serving.tables import written
+
+        desk = self._desk
+        live, kind = desk.live(), kind_of(request.headers.get("content-type") or "")
+        rows, texts = await desk.aside(desk.tables.read, live.reader, request.body, kind)
+        form = answer_kind(request.headers.get("accept") or "", kind)
+        if form == "json":
+            given = live.reader.texts(rows) if texts is None else texts
+            told = await desk.ask_text(live, rows, given, "many") if rows else '{"predictions":[]}'
+            return Answer(200, JSON, told)
+        reply = await desk.ask(live, rows, texts)
+        body = await desk.aside(written, reply, live.champion.version.signature, form)
+        return Answer(200, [("content-type", NAMES[form])], body)
 
     async def feedback(self, request: Request) -> Answer:
         """Keep labels; they survive a power cut when this answers."""
@@ -101,6 +121,12 @@ class Native:
         from drivetrain.serving.openapi import description
 
         return Answer(200, JSON, as_json(description(self._desk.service, self._desk.live())))
+
+    async def contract(self, request: Request) -> Answer:
+        """Give the typed gRPC service as the text of a .proto file."""
+        from drivetrain.serving.contract import contract
+
+        return Answer(200, TEXT, contract(self._desk.service.name, self._desk.live()))
 
     async def page(self, request: Request) -> Answer:
         """Show the service to people."""

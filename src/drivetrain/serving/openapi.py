@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from drivetrain.data.kinds.kind import kind_named
 from drivetrain.serving.predictor import example_of
 from drivetrain.serving.requests import INTEGERS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from drivetrain.data.schema import Column
-    from drivetrain.registry.version import Signature
+    from drivetrain.registry.version import Signature, Version
     from drivetrain.serving.live import Live
     from drivetrain.serving.service import Terms
 
@@ -38,7 +41,7 @@ def description(service: Terms, live: Live) -> dict[str, Any]:
         "info": {
             "title": service.name,
             "version": version.id,
-            "description": f"Predictions of `{version.model}` ({signature.task} of `{signature.label}`).",
+            "description": _told(version, signature),
         },
         "paths": {
             "/predict": {
@@ -79,10 +82,12 @@ def description(service: Terms, live: Live) -> dict[str, Any]:
             "/healthz": _get("Whether the process lives"),
             "/readyz": _get("Whether there is a version to answer with", failing="No version is loaded yet"),
             "/version": _get("Which versions answer", failing="No version is loaded yet"),
+            "/service.proto": _get("The gRPC service with these columns", failing="No version yet", kind="text/plain"),
             "/metrics": _get("The counters of all workers, for Prometheus", kind="text/plain"),
         },
         "components": {
-            "schemas": {
+            "schemas": _components([*reader.columns, *signature.outputs])
+            | {
                 "Row": rows,
                 "Prediction": _prediction_schema(signature),
                 "Predictions": _object({"predictions": {"type": "array", "items": _ref("Prediction")}}),
@@ -91,6 +96,12 @@ def description(service: Terms, live: Live) -> dict[str, Any]:
             }
         },
     }
+
+
+def _told(version: Version, signature: Signature) -> str:
+    if signature.task == "values":
+        return f"What `{version.model}` gives: {', '.join(column.name for column in signature.outputs)}."
+    return f"Predictions of `{version.model}` ({signature.task} of `{signature.label}`)."
 
 
 _REFUSALS = {
@@ -125,13 +136,23 @@ _REFUSAL_SCHEMA: dict[str, Any] = {
 def example_request(live: Live) -> dict[str, Any]:
     """Return a request that the service answers, as plain values."""
     reader = live.reader
-    row = {column.name: example_of(column, kind) for column, kind in zip(reader.columns, reader.types, strict=True)}
+    row: dict[str, Any] = {}
+    for column, kind, may_lack in zip(reader.columns, reader.types, reader.may_lack, strict=True):
+        special = kind_named(column.kind)
+        if special is None:
+            row[column.name] = example_of(column, kind)
+        elif not may_lack:
+            row[column.name] = special.example(column)
     plain: dict[str, Any] = msgspec.to_builtins(row)
     return plain
 
 
 def schema_of(column: Column) -> dict[str, Any]:
     """Return the JSON schema of a column's values."""
+    special = kind_named(column.kind)
+    if special is not None:
+        known = special.schema(column)
+        return {"anyOf": [known, {"type": "null"}]} if column.nullable else known
     schema: dict[str, Any] = {
         "bool": {"type": "boolean"},
         "int": {"type": "integer"},
@@ -165,13 +186,34 @@ def _prediction_schema(signature: Signature) -> dict[str, Any]:
     elif signature.task == "multiclass":
         properties["prediction"] = {"enum": list(signature.classes)}
         properties["probabilities"] = {"type": "object", "additionalProperties": {"type": "number"}}
+    elif signature.task == "values":
+        properties["prediction"] = _values_schema(signature)
     else:
         properties["prediction"] = {"type": "number"}
     return _object(properties)
 
 
+def _values_schema(signature: Signature) -> dict[str, Any]:
+    """Return the schema of what a model gives that answers with values."""
+    outputs = {column.name: schema_of(column) for column in signature.outputs}
+    one = next(iter(outputs.values())) if len(outputs) == 1 else _object(outputs)
+    return {"type": "array", "items": one} if signature.streams else one
+
+
+def _components(columns: Iterable[Column]) -> dict[str, Any]:
+    """Return the records that columns mention, by name."""
+    found: dict[str, Any] = {}
+    for column in columns:
+        found |= column.form.get("components", {})
+    return found
+
+
 def _label_schema(signature: Signature) -> dict[str, Any]:
-    label: dict[str, Any] = {"type": "number"} if signature.task == "regression" else {"enum": list(signature.classes)}
+    label: dict[str, Any] = {"enum": list(signature.classes)}
+    if signature.judged_as == "regression":
+        label = {"type": "number"}
+    elif signature.judged_as == "values":
+        label = {"type": ["number", "string", "boolean"]}
     by_id = _object({"id": {"type": "string"}, "label": label})
     by_key = _object({"key": {"type": ["string", "integer"]}, "label": label})
     return {"oneOf": [by_id, by_key]} if signature.roles.key else by_id
@@ -181,7 +223,19 @@ def _example_answer(signature: Signature) -> dict[str, Any]:
     if signature.task == "multiclass":
         shares = {str(each): round(1 / len(signature.classes), 3) for each in signature.classes}
         return {"prediction": signature.classes[0], "probabilities": shares}
+    if signature.task == "values":
+        told = {column.name: example_told(column) for column in signature.outputs}
+        one = next(iter(told.values())) if len(told) == 1 else told
+        return {"prediction": [one] if signature.streams else one}
     return {"prediction": 0.25}
+
+
+def example_told(column: Column) -> Any:
+    """Return an example of an output, as plain JSON."""
+    special = kind_named(column.kind)
+    if special is not None:
+        return special.example(column)
+    return {"bool": True, "int": 1, "str": "text"}.get(column.kind, 0.25)
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,9 @@ def _summary(signature: Signature) -> str:
         return f"Gives the probability that {label} is <code>{escape(_json(signature.classes[-1]))}</code>."
     if signature.task == "multiclass":
         return f"Tells which of {len(signature.classes)} classes {label} is, and how probable each of them is."
+    if signature.task == "values":
+        given = ", ".join(f"<code>{escape(column.name)}</code>" for column in signature.outputs)
+        return f"Gives {given}{', piece by piece' if signature.streams else ''}."
     return f"Estimates {label}."
 
 
@@ -68,7 +71,7 @@ def _body(live: Live) -> str:
     rows = "".join(
         f'<tr><td class="name">{escape(column.name)}</td><td>{escape(wanted(column))}'
         f"{', or left out' if may_lack else ''}</td>"
-        f'<td class="name">{escape(_json(example[column.name]))}</td></tr>'
+        f'<td class="name">{escape(_json(example.get(column.name)))}</td></tr>'
         for column, may_lack in zip(live.reader.columns, live.reader.may_lack, strict=True)
     )
     return f"""

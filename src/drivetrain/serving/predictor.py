@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from drivetrain.data.kinds.kind import kind_named
+from drivetrain.errors import UsageError
+from drivetrain.serving.answers import Answers
 from drivetrain.serving.requests import Reader, reader_for
 
 if TYPE_CHECKING:
@@ -21,18 +24,6 @@ if TYPE_CHECKING:
     from drivetrain.store.store import Store
 
 _WARM_UP_ROWS = (1, 1, 64, 64)
-
-
-class Answers(msgspec.Struct, frozen=True):
-    """What a version answered to some rows.
-
-    `predictions` are numbers or classes, a row each. `probabilities` are there for several classes, in the signature's
-    order. `features` are what the model saw, where a features function made it.
-    """
-
-    predictions: list[Any]
-    probabilities: list[list[float]] | None = None
-    features: pl.DataFrame | None = None
 
 
 class Predictor:
@@ -61,6 +52,11 @@ class Predictor:
         Raises:
             DrivetrainError: its artifacts or its code cannot be read.
         """
+        if version.signature.task == "values":
+            raise UsageError(
+                f"{version.id} answers with values of its own, and not with a column of a table",
+                remedy="ask it through its service",
+            )
         reader = reader_for(version.signature)
         build, model = load_model(store, version)
         features = None
@@ -170,6 +166,9 @@ def load_model(store: Store, version: Version) -> tuple[str, Any]:
 
 def example_of(column: Any, kind: Any) -> Any:
     """Return a column's example as a value of its type, or a plain one of that type where it has none."""
+    special = kind_named(column.kind)
+    if special is not None and not column.nullable:
+        return special.read(msgspec.convert(special.example(column), kind), column)
     if column.example is not None:
         try:
             return msgspec.convert(column.example, kind, strict=False)

@@ -12,10 +12,11 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import astuple
 
+from drivetrain.data.kinds.kind import kind_named, logged
 from drivetrain.errors import RequestError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from drivetrain.data.schema import Column
     from drivetrain.registry.version import Signature
@@ -34,13 +35,21 @@ class Reader:
     """Reads the body of a prediction request into rows; compiled once for a version.
 
     A row is a tuple with a value for each column of `columns`; what a client left out of a nullable column is None.
-    `optional` are columns that may be absent although they are not nullable, such as the key.
+    `optional` are columns that may be absent although they are not nullable, such as the key. `types` are what checks
+    the columns whose kind does not tell it, such as structures.
     """
 
-    def __init__(self, columns: Sequence[Column], *, optional: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        *,
+        optional: frozenset[str] = frozenset(),
+        types: Mapping[str, Any] | None = None,
+    ) -> None:
         self.columns, self.optional = list(columns), optional
         self.names = [column.name for column in columns]
-        self.types = [type_of(column) for column in columns]
+        self.given_types = dict(types or {})
+        self.types = [self.given_types.get(column.name) or type_of(column) for column in columns]
         self.may_lack = [column.nullable or column.name in optional for column in columns]
         # A field's own name need not be an identifier, so the struct has names of ours and the client's as renames.
         fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
@@ -62,6 +71,9 @@ class Reader:
         finite = [_FINITE if kind is float else kind for kind in self.types]
         kinds = [kind | None if may_lack else kind for kind, may_lack in zip(finite, self.may_lack, strict=True)]
         self._rows: Any = list[tuple[tuple(kinds)]]  # type: ignore[misc]  # a type made from the signature
+        # The values that are more than JSON tells, and those whose objects have names of their own.
+        self._special = [place for place, column in enumerate(columns) if kind_named(column.kind) is not None]
+        self._has_objects = any(column.kind in ("structure", "other") for column in columns)
 
     def one(self, body: bytes) -> Row:
         """Return the row of a body that is one object.
@@ -76,9 +88,10 @@ class Reader:
         absent = row.count(UNSET)
         # A name that stands twice has one key too many. Nearly everyone writes no space before the colon; where
         # someone does, the count is off and the slow way finds that all is well.
-        if body.count(b'":') + absent != self._width:
+        if self._has_objects or body.count(b'":') + absent != self._width:
             self._refuse_duplicates(body)
-        return tuple([None if value is UNSET else value for value in row]) if absent else row
+        row = tuple([None if value is UNSET else value for value in row]) if absent else row
+        return self._read(row, body) if self._special else row
 
     def many(self, body: bytes, *, limit: int) -> tuple[list[Row], list[msgspec.Raw]]:
         """Return the rows of a body that is an array of objects, and the text of each.
@@ -94,10 +107,12 @@ class Reader:
             raise too_many_rows(len(structs), limit)
         rows: list[Row] = [astuple(struct) for struct in structs]
         absent = sum(row.count(UNSET) for row in rows)
-        if body.count(b'":') + absent != self._width * len(rows):
+        if self._has_objects or body.count(b'":') + absent != self._width * len(rows):
             self._refuse_duplicates(body)
         if absent:
             rows = [tuple([None if value is UNSET else value for value in row]) for row in rows]
+        if self._special:
+            rows = [self._read(row, body) for row in rows]
         return rows, self._raw(body)
 
     def checked(self, rows: Sequence[Row]) -> list[Row]:
@@ -108,13 +123,42 @@ class Reader:
         """
         try:
             found: list[Row] = msgspec.convert(rows, self._rows)
-        except (msgspec.ValidationError, OverflowError):
+            return [self._special_read(row) for row in found] if self._special else found
+        except (msgspec.ValidationError, OverflowError, ValueError):
             raise self._unfit([dict(zip(self.names, row, strict=True)) for row in rows]) from None
-        return found
 
     def texts(self, rows: Sequence[Row]) -> list[msgspec.Raw]:
-        """Return rows as JSON objects, as a client of our own protocol would have sent them."""
-        return [msgspec.Raw(msgspec.json.encode(dict(zip(self.names, row, strict=True)))) for row in rows]
+        """Return rows as JSON objects for the log, as a client of our own protocol would have sent them.
+
+        What is large is told by its digest.
+        """
+        return [
+            msgspec.Raw(
+                msgspec.json.encode(
+                    {column.name: logged(value, column) for column, value in zip(self.columns, row, strict=True)}
+                )
+            )
+            for row in rows
+        ]
+
+    def kept(self, rows: Sequence[Row], texts: Sequence[msgspec.Raw]) -> Sequence[msgspec.Raw]:
+        """Return what the log keeps of rows: the text that a client sent, unless something in it may be large."""
+        return self.texts(rows) if self._special else texts
+
+    def _read(self, row: Row, body: bytes) -> Row:
+        try:
+            return self._special_read(row)
+        except ValueError:
+            raise self.explain(body) from None
+
+    def _special_read(self, row: Row) -> Row:
+        values = list(row)
+        for place in self._special:
+            column = self.columns[place]
+            kind = kind_named(column.kind)
+            if kind is not None and values[place] is not None:
+                values[place] = kind.read(values[place], column)
+        return tuple(values)
 
     def explain(self, body: bytes, *, limit: int | None = None) -> RequestError:
         """Return what is wrong with a body that could not be read: every field of every row, up to twenty."""
@@ -150,10 +194,18 @@ class Reader:
             if isinstance(value, float) and not isfinite(value):  # more digits than a float can hold
                 yield {"field": name, "found": shown(value), "wanted": wanted(column)}
                 continue
+            special = kind_named(column.kind)
             try:
-                msgspec.convert(value, kind)
+                read = msgspec.convert(value, kind)
             except (msgspec.ValidationError, OverflowError) as error:
-                yield {"field": name, "found": shown(value), "wanted": wanted(column, str(error))}
+                found = shown(value) if special is None else _within(value, str(error))
+                yield {"field": name, "found": found, "wanted": wanted(column, str(error))}
+                continue
+            if special is not None:
+                try:
+                    special.read(read, column)
+                except ValueError as error:
+                    yield {"field": name, "found": str(error), "wanted": wanted(column)}
         for name in row:
             if name not in self.names:
                 yield {"field": name, "found": "an unknown field", "wanted": nearest(name, self.names)}
@@ -162,14 +214,19 @@ class Reader:
         parse(body)
 
 
-def reader_for(signature: Signature) -> Reader:
+def reader_for(
+    signature: Signature, *, optional: frozenset[str] = frozenset(), types: Mapping[str, Any] | None = None
+) -> Reader:
     """Return the reader of a version's requests; the key may be left out, and the server makes one up."""
     key = signature.roles.key
-    return Reader(signature.request, optional=frozenset([key] if key else []))
+    return Reader(signature.request, optional=optional | frozenset([key] if key else []), types=types)
 
 
 def type_of(column: Column) -> Any:
     """Return the type that msgspec checks a column's values against."""
+    special = kind_named(column.kind)
+    if special is not None:
+        return special.type_of(column)
     if column.kind == "int":
         bits = INTEGERS.get(column.dtype, 64)
         # msgspec compares within 64 signed bits.
@@ -186,6 +243,9 @@ def type_of(column: Column) -> Any:
 
 def wanted(column: Column, reason: str = "") -> str:
     """Return what a column takes, in words."""
+    special = kind_named(column.kind)
+    if special is not None:
+        return special.words(column) + (", or null" if column.nullable else "")
     words = {
         "bool": "true or false",
         "int": "a whole number",
@@ -203,8 +263,8 @@ def wanted(column: Column, reason: str = "") -> str:
     return words + (", or null" if column.nullable else "")
 
 
-def parse(body: bytes) -> Any:
-    """Return a body as JSON, by the strictest reading.
+def parse(body: bytes, *, nan_is_null: bool = False) -> Any:
+    """Return a body as JSON, by the strictest reading; only NaN is let pass as null where that is asked for.
 
     Raises:
         RequestError: it is no JSON, is nested too deeply, or has a name twice in one object.
@@ -215,7 +275,7 @@ def parse(body: bytes) -> Any:
         raise RequestError(status=400, message=f"the body is not UTF-8 (byte {error.start})") from None
     value: Any = None
     try:
-        value = _STRICT.decode(text)
+        value = (_WITH_NAN if nan_is_null else _STRICT).decode(text)
         msgspec.json.encode(value)  # a lone surrogate cannot be written again
     except JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
@@ -248,12 +308,17 @@ def _constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number; send null")
 
 
+def _constant_or_null(name: str) -> Any:
+    return None if name == "NaN" else _constant(name)
+
+
 def _integer(text: str) -> int | float:
     # Python refuses very long integers, and reading them takes time that grows with the square of the length.
     return int(text) if len(text) < 400 else float("inf")
 
 
 _STRICT = JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
+_WITH_NAN = JSONDecoder(object_pairs_hook=_object, parse_constant=_constant_or_null, parse_int=_integer)
 
 
 def too_many_rows(rows: int, limit: int) -> RequestError:
@@ -266,6 +331,12 @@ def unfit(problems: list[dict[str, Any]], *, more: bool = False) -> RequestError
     count = f"{len(problems)}{' or more' if more else ''}"
     message = f"{count} value{'s do' if len(problems) > 1 else ' does'} not fit the model's signature"
     return RequestError(status=422, message=message, problems=problems)
+
+
+def _within(value: Any, reason: str) -> str:
+    """Return what was found at the place in a value that msgspec's reason names, and why it does not fit."""
+    what, _, place = reason.partition(" - at ")
+    return f"{what[:1].lower()}{what[1:]} at {place.strip('`')}" if place else f"{shown(value)}: {what}"
 
 
 def shown(value: Any) -> str:

@@ -44,6 +44,21 @@ def refusal(error: RequestError) -> Answer:
     return Answer(error.status, [*JSON, *extra_headers(error)], as_json(told))
 
 
+def in_words(error: RequestError) -> str:
+    """Return what is wrong in one text, the first problems included, for protocols whose clients show nothing else.
+
+    >>> problem = {"row": 3, "field": "stops", "found": "null", "wanted": "a whole number"}
+    >>> in_words(RequestError(status=422, message="1 value does not fit", problems=[problem]))
+    '1 value does not fit: stops of row 3 is null, and should be a whole number'
+    """
+    told = []
+    for problem in error.problems[:3]:
+        row = "" if problem["row"] is None else f" of row {problem['row']}"
+        told.append(f"{problem['field'] or 'something'}{row} is {problem['found']}, and should be {problem['wanted']}")
+    more = f"; and {len(error.problems) - 3} more" if len(error.problems) > 3 else ""
+    return f"{error.message}: {'; '.join(told)}{more}" if told else error.message
+
+
 def extra_headers(error: RequestError) -> Headers:
     """Return the headers that belong to an error, in whatever form a protocol tells it."""
     if error.status == 401:
@@ -87,7 +102,7 @@ class Routes:
             if "{" not in route.path:
                 self._exact.setdefault(route.path, {})[route.method] = route
             else:
-                pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(route.path))
+                pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/:]+)", re.escape(route.path))
                 self._open.setdefault(route.path, (re.compile(pattern), {}))[1][route.method] = route
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:

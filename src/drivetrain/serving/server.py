@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import Refused, UsageError
 from drivetrain.serving.app import LOCAL_NAMES, App
+from drivetrain.serving.grpc import check_installed
 from drivetrain.serving.jobs.terms import Callbacks, callbacks_of
 
 if TYPE_CHECKING:
@@ -37,24 +38,43 @@ def serve(
     port: int | None = None,
     workers: int | None = None,
     token: str | None = None,
+    grpc_port: int | None = None,
 ) -> None:
     """Answer requests to a service until SIGTERM or SIGINT, then finish what has been begun.
 
-    What is not given comes from the project's settings. A worker that dies is replaced, and the others answer on.
+    What is not given comes from the project's settings. A worker that dies is replaced, and the others answer on. With
+    a `grpc_port` the same workers answer gRPC there.
 
     Raises:
         Refused: the address is public, and there is no token.
-        UsageError: the port is taken.
+        UsageError: a port is taken.
+        MissingExtra: there is a port for gRPC, and no library for it.
     """
     host = project.get("serve.host") if host is None else host
     port = project.get("serve.port") if port is None else port
     token = project.get("serve.token") if token is None else token
     count = project.get("serve.workers") if workers is None else workers
+    grpc_port = project.get("serve.grpc_port") if grpc_port is None else grpc_port
     check_address(host, token)
     check_port(host, port)
+    check_grpc(host, grpc_port)
     callbacks = callbacks_of(project.get("serve.callback_hosts"), project.get("serve.callback_secret"))
     check_callbacks(callbacks)
-    _run(service.terms(), project.store_path, host=host, port=port, workers=count, token=token, callbacks=callbacks)
+    _run(
+        service.terms(),
+        project.store_path,
+        host=host,
+        port=port,
+        workers=count,
+        token=token,
+        grpc_port=grpc_port,
+        callbacks=callbacks,
+    )
+
+
+def serve_store(service: Terms, store_path: Path, *, port: int, workers: int = 1) -> None:
+    """Answer requests of this machine alone with what a store has, until SIGTERM or SIGINT; see `serve`."""
+    _run(service, store_path, host="127.0.0.1", port=port, workers=workers, token="")
 
 
 def is_loopback(host: str) -> bool:
@@ -106,10 +126,20 @@ def check_port(host: str, port: int, *, instead: str = "--port") -> None:
             ) from error
 
 
-def _load(
-    target: str, service: Terms, store_path: Path, token: str, hosts: tuple[str, ...], callbacks: Callbacks
-) -> Any:
-    return App(service, store_path, token=token, hosts=hosts, callbacks=callbacks)
+def check_grpc(host: str, port: int, *, instead: str = "--grpc-port") -> None:
+    """Raise an error where gRPC is asked for and cannot be answered; a port of 0 asks for none.
+
+    Raises:
+        MissingExtra: its library is not installed.
+        UsageError: the port is taken.
+    """
+    if port:
+        check_installed()
+        check_port(host, port, instead=instead)
+
+
+def _load(target: str, service: Terms, store_path: Path, **options: Any) -> Any:
+    return App(service, store_path, **options)
 
 
 def _run(
@@ -120,6 +150,7 @@ def _run(
     port: int,
     workers: int,
     token: str,
+    grpc_port: int = 0,
     callbacks: Callbacks = Callbacks(),
 ) -> None:
     import multiprocessing
@@ -153,5 +184,14 @@ def _run(
         respawn_failed_workers=True,
         workers_kill_timeout=DRAIN_S,
     )
-    loader = partial(_load, service=service, store_path=store_path, token=token, hosts=hosts, callbacks=callbacks)
+    loader = partial(
+        _load,
+        service=service,
+        store_path=store_path,
+        token=token,
+        hosts=hosts,
+        grpc_host=f"[{host.strip('[]')}]" if ":" in host else host,
+        grpc_port=grpc_port,
+        callbacks=callbacks,
+    )
     server.serve(target_loader=loader)

@@ -77,7 +77,7 @@ class Service(Part, frozen=True, eq=False):
         if getattr(self.model, "ROLE", "") != "model":
             raise DeclarationError(
                 f"the service {self.name!r} is given {type(self.model).__name__}, which is no model",
-                remedy="give it a function that bears @dt.model",
+                remedy="give it a function that bears @dt.model, a class that bears @dt.predictor, or a dt.onnx(…)",
                 place=self.place,
             )
         if self.canary is not None:

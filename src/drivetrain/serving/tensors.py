@@ -12,7 +12,8 @@ import numpy as np
 from msgspec import Meta
 
 from drivetrain.errors import RequestError, nearest
-from drivetrain.serving.requests import MAX_PROBLEMS, shown, too_many_rows, unfit, wanted
+from drivetrain.serving.columns import NUMERIC, from_columns, unnamed
+from drivetrain.serving.requests import MAX_PROBLEMS, shown, too_many_rows, unfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -251,20 +252,7 @@ def rows_from(reader: Reader, tensors: Sequence[Tensor], *, limit: int) -> list[
         rows, columns = _split(reader, tensors[0], limit)
     else:
         rows, columns = _gathered(reader, tensors, limit)
-    places = {name: place for place, name in enumerate(reader.names)}
-    missing = [
-        {"row": None, "field": name, "found": "nothing", "wanted": wanted(reader.columns[place])}
-        for name, place in places.items()
-        if name not in columns and not reader.may_lack[place]
-    ]
-    if missing:
-        raise unfit(missing[:MAX_PROBLEMS], more=len(missing) > MAX_PROBLEMS)
-    nothing = [None] * rows
-    values = [
-        _fitted(column, may_lack, columns[column.name]) if column.name in columns else nothing
-        for column, may_lack in zip(reader.columns, reader.may_lack, strict=True)
-    ]
-    return reader.checked(list(zip(*values, strict=True)))
+    return from_columns(reader, columns, rows)
 
 
 def _gathered(reader: Reader, tensors: Sequence[Tensor], limit: int) -> tuple[int, dict[str, Any]]:
@@ -297,29 +285,9 @@ def _split(reader: Reader, tensor: Tensor, limit: int) -> tuple[int, dict[str, A
     rows, width = tensor.shape
     if rows > limit:
         raise too_many_rows(rows, limit)
-    numeric = [column.name for column in reader.columns if column.kind in ("bool", "int", "float")]
-    names = list(numeric)
-    while len(names) > width and names[-1] in reader.optional:
-        names.pop()  # the columns that only a challenger knows stand last
-    if len(names) != width:
-        names = [name for name in numeric if name not in reader.optional]
-    if tensor.datatype == "BYTES" or width != len(names):
+    names = unnamed(reader, width, numeric=True)
+    if tensor.datatype == "BYTES" or names is None:
+        numeric = [column.name for column in reader.columns if column.kind in NUMERIC]
         right = f"a tensor of numbers, [rows, {len(numeric)}] with {', '.join(numeric)[:200]}; or one for each column"
         raise _bad(tensor.name, f"{tensor.datatype} of the shape {tensor.shape}", right)
     return rows, {name: tensor.values[place::width] for place, name in enumerate(names)}
-
-
-def _fitted(column: Column, may_lack: bool, values: Any) -> list[Any]:
-    """Return the values of a column as JSON would have them, where that loses nothing."""
-    found: list[Any]
-    if isinstance(values, np.ndarray):
-        found = values.tolist()
-        if may_lack and values.dtype.kind == "f" and np.isnan(values).any():
-            found = [None if value != value else value for value in found]
-    else:
-        found = values
-    if column.kind == "int":
-        return [int(value) if isinstance(value, float) and value.is_integer() else value for value in found]
-    if column.kind == "bool":
-        return [bool(value) if value in (0, 1) else value for value in found]
-    return found

@@ -12,6 +12,8 @@ from contextlib import closing, contextmanager, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from drivetrain.errors import StoreUnavailable
 from drivetrain.store.folder import make_folders, sync_folder
 from drivetrain.store.record import Record
@@ -97,7 +99,15 @@ class SQLiteLedger:
                 damaged = table.damaged(rows)
                 if damaged is not None:
                     raise table.corrupt(damaged, str(self.path))
-        return [table.record(row) for row in rows]
+        found: list[R] = []
+        for row in rows:
+            try:
+                found.append(table.record(row))
+            except (msgspec.MsgspecError, ValueError) as error:
+                if row[-1] is not None:  # as it was written, by another version
+                    raise
+                raise table.corrupt(row, str(self.path)) from error
+        return found
 
     def delete(self, kind: type[Record], *key: Any) -> None:
         with self.transaction(), self._translated():

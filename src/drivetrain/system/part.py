@@ -143,6 +143,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False, metaclass=Declar
         """Do the work and return each output by name."""
         raise NotImplementedError(f"{self.ROLE} takes no part in a run")
 
+    def value_of(self, store: Store, artifact: Artifact, form: Any) -> Any:
+        """Return what a part that takes this one's output is handed, from the artifact that it is kept as."""
+        return store.value(artifact, form)
+
     def gathered(self, job: Job, name: str) -> dict[str, Any]:
         """Return what should be known of an output whose items, each made by `perform`, have come together."""
         return {}

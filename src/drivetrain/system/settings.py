@@ -29,6 +29,7 @@ SETTINGS = (
     Setting("run.workers", 0, "how many steps run at once; 0 is one a processor"),
     Setting("serve.host", "127.0.0.1", "the address that the server listens on; a public one needs serve.token"),
     Setting("serve.port", 8000, "the port of the server"),
+    Setting("serve.grpc_port", 0, "the port on which the server answers gRPC as well; 0 for none"),
     Setting("serve.workers", 1, "how many processes answer requests"),
     Setting("serve.token", "", "the bearer token that every request must carry; empty asks for none"),
     Setting("serve.callback_hosts", "", "hosts, separated by commas, that a job may call back; empty allows none"),

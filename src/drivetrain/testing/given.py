@@ -13,6 +13,7 @@ from drivetrain.data.schema import columns_of
 from drivetrain.data.split import Side, direct_detail
 from drivetrain.data.table import as_frame, polars_of
 from drivetrain.errors import UnknownName, UsageError
+from drivetrain.load.loadtest import LoadTest
 from drivetrain.system.function import FunctionPart
 from drivetrain.system.part import Job, Output, Part
 from drivetrain.training.model import Model
@@ -54,7 +55,7 @@ class Given(Part, frozen=True, kw_only=True, eq=False):
         part = self.part
         if isinstance(part, (Features, Side)):
             return {part.name: self._table(part)}
-        if isinstance(part, FunctionPart):
+        if isinstance(part, (FunctionPart, LoadTest)):
             return part.outputs_from(self.value, job)
         return {part.name: Output(self.value)}
 

@@ -9,6 +9,7 @@ import msgspec
 
 from drivetrain.errors import DeclarationError, StepFailed, UnknownMetric
 from drivetrain.system.caller import caller
+from drivetrain.system.conduct import name_of
 from drivetrain.system.declaration import declares
 from drivetrain.system.function import FunctionPart
 from drivetrain.system.part import Job, Output
@@ -69,7 +70,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     ('quality.auc >= 0.65', True)
     """
 
-    evaluation: str
+    # Its name, or that of a part which may get it only when the system is put together: the part itself.
+    evaluation: Any
     metric: str
     operator: Operator
     limit: float | None = None
@@ -83,9 +85,14 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
         return self.against == "champion"
 
     @property
+    def judge(self) -> str:
+        """The name of the part that gives the metric."""
+        return name_of(self.evaluation)
+
+    @property
     def name(self) -> str:
         """The metric with its evaluation: `quality.auc`."""
-        return f"{self.evaluation}.{self.metric}"
+        return f"{self.judge}.{self.metric}"
 
     def limit_from(self, value: float) -> float:
         """Return the limit where the champion, or the reference, has this value."""
@@ -115,7 +122,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
 class Measure(msgspec.Struct, frozen=True, eq=False):
     """A metric of an evaluation, to be compared; comparing gives a `Condition`."""
 
-    evaluation: str
+    evaluation: Any
     metric: str
 
     def __ge__(self, limit: float | Standard) -> Condition:
@@ -149,7 +156,7 @@ class Measure(msgspec.Struct, frozen=True, eq=False):
         return Condition(evaluation=self.evaluation, metric=self.metric, operator=operator, limit=float(limit))
 
     def __str__(self) -> str:
-        return f"{self.evaluation}.{self.metric}"
+        return f"{name_of(self.evaluation)}.{self.metric}"
 
 
 class Evaluation(FunctionPart, frozen=True, kw_only=True, eq=False):

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 # The nouns of the kinds of events, by the topic they are filtered by.
 TOPICS = {
-    "runs": ("run", "step"),
+    "runs": ("run", "step", "approval"),
     "models": ("gate", "version", "alias", "model"),
     "serving": ("service", "canary", "rollout", "server"),
     "watching": ("drift", "quality", "alert", "window", "monitor", "trigger", "label", "retrain"),
+    "store": ("store",),
 }
 _TONES = {
     "bad": ("failed", "refused", "rolled_back", "broken", "stopped", "interrupted"),

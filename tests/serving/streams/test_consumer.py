@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -162,20 +163,21 @@ def killed_at_random(store: Store, broker: Broker, messages: int, kills: int) ->
         for _ in range(kills):
             before = count(broker)
             wait_until(lambda before=before: count(broker) > before, 60)
-            time.sleep(chance.uniform(0, 0.15))
+            time.sleep(chance.uniform(0, 0.05))
             process.kill()
             process.wait()
             process = started(store, broker)
         wait_until(lambda: count(broker) >= messages, 200)
     finally:
         process.terminate()
-        assert process.wait(timeout=20) == 0
+        # Its predecessor may have done everything, so that it is ended before it has come up.
+        assert process.wait(timeout=20) in (0, -signal.SIGTERM)
 
 
 def test_nothing_is_lost_or_doubled_when_a_consumer_is_killed(store: Store, broker: Broker) -> None:
-    killed_at_random(store, broker, 400, 1)
+    killed_at_random(store, broker, 1500, 1)
 
-    assert_once(store, broker, 400)
+    assert_once(store, broker, 1500)
 
 
 @pytest.mark.slow

@@ -12,16 +12,16 @@ from drivetrain.errors import DrivetrainError, RequestError
 from drivetrain.registry.registry import version
 from drivetrain.serving.journal import Line
 from drivetrain.serving.lines import tables_of
-from drivetrain.serving.live import reason_of, side_of
-from drivetrain.serving.predictor import Predictor
+from drivetrain.serving.live import arm_of, reason_of, side_of
 from drivetrain.store.record import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from drivetrain.serving.answers import Answers
     from drivetrain.serving.jobs.job import Job
     from drivetrain.serving.jobs.queue import Queue
-    from drivetrain.serving.predictor import Answers
+    from drivetrain.serving.live import Arm
     from drivetrain.serving.requests import Row
 
 LOG = logging.getLogger("drivetrain.serving")
@@ -52,7 +52,7 @@ class Work:
 
     def __init__(self, queue: Queue, *, max_batch: int, rest: Callable[[float], bool]) -> None:
         self._queue, self._max_batch, self._rest = queue, max_batch, rest
-        self._predictor: Predictor | None = None
+        self._predictor: Arm | None = None
         self._clean_at = monotonic()
         self._idle_since = monotonic()
 
@@ -118,21 +118,24 @@ class Work:
             self._queue.finish(job, result, log, table, busy_s=busy_s + perf_counter() - started)
         self._rest(perf_counter() - started)
 
-    def _ready(self, name: str) -> Predictor:
+    def _ready(self, name: str) -> Arm:
         """Return the version of a job, loaded apart from what answers online: a model is used by one thread."""
         if self._predictor is None or self._predictor.version.id != name:
             chosen = version(self._queue.store.ledger, name)
             self._predictor = None
-            self._predictor = Predictor.load(self._queue.store, chosen, side=side_of(self._queue.store.ledger, chosen))
+            store = self._queue.store
+            self._predictor = arm_of(store, chosen, side_of(store.ledger, chosen))
         return self._predictor
 
-    def _piece(self, predictor: Predictor) -> int:
+    def _piece(self, predictor: Arm) -> int:
         room = max(0.0, PIECE_S - predictor.one_s)
         return max(1, min(self._max_batch, int(room / predictor.row_s) if predictor.row_s else self._max_batch))
 
-    def _answers(self, predictor: Predictor, rows: Sequence[Row], begin: int, end: int) -> Answers:
+    def _answers(self, predictor: Arm, rows: Sequence[Row], begin: int, end: int) -> Answers:
         try:
             return predictor.answer(rows[begin:end])
+        except RequestError:  # the model says itself what is wrong with a row
+            raise
         except Exception as error:  # the model is the user's; which row it failed on is found by asking one by one
             for number in range(begin, end):
                 try:
@@ -143,7 +146,7 @@ class Work:
 
 
 def _line(
-    job: Job, predictor: Predictor, ids: list[str], rows: Sequence[Row], texts: Sequence[msgspec.Raw], answers: Answers
+    job: Job, predictor: Arm, ids: list[str], rows: Sequence[Row], texts: Sequence[msgspec.Raw], answers: Answers
 ) -> Line:
     key = predictor.version.signature.roles.key
     place = predictor.reader.names.index(key) if key in predictor.reader.names else None
@@ -154,13 +157,13 @@ def _line(
         ids,
         None if place is None else [row[place] for row in rows],
         list(texts),
-        answers.predictions,
+        answers.predictions if answers.logged is None else answers.logged,
         answers.probabilities,
         None if answers.features is None else answers.features.to_dict(as_series=False),
     )
 
 
-def _told(job: Job, predictor: Predictor, ids: list[str], answers: Answers) -> list[dict[str, Any]]:
+def _told(job: Job, predictor: Arm, ids: list[str], answers: Answers) -> list[dict[str, Any]]:
     """Return what /predict would have told of each row."""
     told: list[dict[str, Any]] = [
         {"id": name, "version": job.version, "prediction": value}

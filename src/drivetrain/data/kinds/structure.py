@@ -1,0 +1,113 @@
+"""Structures: lists, objects and records of any depth, as msgspec, dataclasses and TypedDicts declare them.
+
+The column holds their JSON schema, for clients; what checks and makes the values is the annotation in the user's file.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from drivetrain.data.kinds.kind import MOST_LOGGED_BYTES
+from drivetrain.data.schema import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_REFERENCE = "#/components/schemas/"
+
+
+def structure_column(name: str, annotation: Any, *, nullable: bool = False) -> Column:
+    """Return the column of values of a type.
+
+    Raises:
+        TypeError: msgspec cannot describe the type as JSON.
+
+    >>> structure_column("history", list[float]).form["schema"]
+    {'type': 'array', 'items': {'type': 'number'}}
+    """
+    (schema,), components = msgspec.json.schema_components([annotation], ref_template=_REFERENCE + "{name}")
+    form: dict[str, Any] = {"schema": schema} | ({"components": dict(components)} if components else {})
+    return Column(name=name, kind="structure", dtype=_told(annotation), nullable=nullable, form=form)
+
+
+class StructureKind:
+    """Hands on what msgspec has made of the JSON."""
+
+    def type_of(self, column: Column) -> Any:
+        return Any
+
+    def read(self, value: Any, column: Column) -> Any:
+        return value
+
+    def words(self, column: Column) -> str:
+        return f"a value of {column.dtype}"
+
+    def schema(self, column: Column) -> dict[str, Any]:
+        return dict(column.form["schema"])
+
+    def told(self, value: Any, column: Column) -> Any:
+        try:
+            plain = msgspec.to_builtins(value, enc_hook=_plain)
+        except (TypeError, NotImplementedError) as error:
+            raise ValueError(f"{column.name} cannot be written as JSON: {error}") from error
+        if not _is_finite(plain):
+            raise ValueError(f"{column.name} holds a number that is not finite")
+        return plain
+
+    def logged(self, value: Any, column: Column) -> Any:
+        data = msgspec.json.encode(value, enc_hook=_plain)
+        if len(data) <= MOST_LOGGED_BYTES:
+            return msgspec.Raw(data)
+        return {"digest": f"sha256:{sha256(data).hexdigest()}", "size_bytes": len(data)}
+
+    def example(self, column: Column) -> Any:
+        return _example(column.form["schema"], column.form.get("components", {}), 0)
+
+
+def _plain(value: Any) -> Any:
+    """Return a number or array of numpy's as Python's own."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise NotImplementedError(f"a {type(value).__qualname__} is no JSON")
+
+
+def _is_finite(plain: Any) -> bool:
+    if isinstance(plain, float):
+        return plain - plain == 0
+    if isinstance(plain, dict):
+        return all(map(_is_finite, plain.values()))
+    return not isinstance(plain, list | tuple) or all(map(_is_finite, plain))
+
+
+def _told(annotation: Any) -> str:
+    return annotation.__qualname__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def _example(schema: Mapping[str, Any], components: Mapping[str, Any], depth: int) -> Any:
+    """Return a small value that fits a schema; a record that holds itself ends in null."""
+    if "$ref" in schema:
+        known = components.get(str(schema["$ref"]).removeprefix(_REFERENCE), {})
+        return _example(known, components, depth + 1) if depth < 8 else None
+    for word in ("default", "const"):
+        if word in schema:
+            return schema[word]
+    if "examples" in schema or "enum" in schema:
+        return (schema.get("examples") or schema["enum"])[0]
+    if "anyOf" in schema:
+        return _example(schema["anyOf"][0], components, depth)
+    if schema.get("type") == "object":
+        fields, required = schema.get("properties", {}), schema.get("required", [])
+        return {name: _example(fields[name], components, depth + 1) for name in required}
+    if schema.get("type") == "array":
+        few = max(1, schema.get("minItems", 1))
+        items = schema.get("prefixItems") or [schema.get("items") or {}] * few
+        return [_example(each or {}, components, depth + 1) for each in items]
+    plain = {"string": "text", "integer": 1, "number": 1.0, "boolean": True, "null": None}
+    found = plain.get(schema.get("type", ""))
+    return max(found, schema["minimum"]) if isinstance(found, int | float) and "minimum" in schema else found
+
+
+KIND = StructureKind()

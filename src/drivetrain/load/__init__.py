@@ -1,0 +1,1 @@
+"""Load: what a server answers, how fast, and up to which rate."""

@@ -1,0 +1,124 @@
+"""A test stand: one version behind a server of its own, with a store that is thrown away, and its log with it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from drivetrain.errors import DrivetrainError
+from drivetrain.pipeline.run import StepRun
+from drivetrain.registry.registry import CHAMPION, point_alias
+from drivetrain.serving.service import Terms
+from drivetrain.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drivetrain.registry.version import Version
+
+_READY_S = 60.0
+_END_S = 15.0
+
+
+@contextmanager
+def standing(store: Store, version: Version, terms: Terms, *, workers: int = 1) -> Iterator[str]:
+    """Serve a version on a free port of this machine while the block runs, and give the server's URL.
+
+    Nothing of it is seen by the service, its log or its monitor. The version need not be registered.
+
+    Raises:
+        DrivetrainError: the version cannot be loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="drivetrain-load-") as folder:
+        root = Path(folder) / "store"
+        _furnish(root, store, version)
+        port = _free_port()
+        url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-P", "-m", "drivetrain.load.stand", str(root), str(port), str(workers)]
+        log = Path(folder) / "server.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, msgspec.json.encode(terms).decode()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            _wait_until_ready(url, process, version, log)
+            yield url
+        finally:
+            process.terminate()
+            try:
+                process.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _furnish(root: Path, store: Store, version: Version) -> None:
+    """Make a store that has nothing but what a server needs of one version."""
+    scratch = Store.open(root, durable=False)
+    fast = version.artifact.detail.get("fast", {})
+    digests = [version.artifact.digest, fast.get("digest"), version.code]
+    digests += [artifact.digest for artifact in version.side_inputs.values()]
+    for digest in filter(None, digests):
+        copy = scratch.artifacts.scratch_path()
+        shutil.copyfile(store.artifacts.path(digest), copy)
+        scratch.artifacts.adopt(copy)
+    scratch.ledger.write(version)
+    trained = store.ledger.get(StepRun, version.run, version.features) if version.features else None
+    if trained is not None:
+        scratch.ledger.write(trained)
+    point_alias(scratch.ledger, version.model, CHAMPION, version.id, reason="for a load test")
+    scratch.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], version: Version, log: Path) -> None:
+    end = time.monotonic() + _READY_S
+    problem = f"it did not answer within {_READY_S:g} s"
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            problem = f"its server ended: {log.read_text(errors='replace')[-500:].strip() or process.returncode}"
+            break
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):  # noqa: S310  # a server of our own
+                return
+        except urllib.error.HTTPError as error:
+            told: Any = msgspec.json.decode(error.read())
+            if found := [each for each in told.get("problems", ()) if "cannot be loaded" in each]:
+                problem = found[0]
+                break
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise DrivetrainError(f"{version.id} cannot be put under load: {problem}")
+
+
+def main() -> None:
+    """Serve a store: ROOT PORT WORKERS TERMS."""
+    from drivetrain.serving.server import serve_store
+
+    root, port, workers, terms = sys.argv[1:]
+    serve_store(msgspec.json.decode(terms, type=Terms), Path(root), port=int(port), workers=int(workers))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""What a version answered to some rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """What a version answered to some rows.
+
+    `predictions` are numbers or classes, or any plain JSON, a row each. `probabilities` are there for several classes,
+    in the signature's order. `features` are what the model saw, where a features function made it. `logged` is what
+    the log keeps of predictions that may be large.
+    """
+
+    predictions: list[Any]
+    probabilities: list[list[float]] | None = None
+    features: pl.DataFrame | None = None
+    logged: list[Any] | None = None

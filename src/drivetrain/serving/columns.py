@@ -1,0 +1,78 @@
+"""Rows that come as columns, or as values without names, in the plain values that other protocols know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from drivetrain.serving.requests import MAX_PROBLEMS, unfit, wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from drivetrain.data.schema import Column
+    from drivetrain.serving.requests import Reader, Row
+
+NUMERIC = ("bool", "int", "float")
+
+
+def unnamed(reader: Reader, width: int, *, numeric: bool = False) -> list[str] | None:
+    """Return which columns so many values without names are: all in the signature's order, or the numeric ones.
+
+    Those that a client need not know may be left out: the key, and what only a challenger asks for. None where no such
+    choice has this width.
+    """
+    for kinds in [NUMERIC] if numeric else [None, NUMERIC]:
+        names = [column.name for column in reader.columns if kinds is None or column.kind in kinds]
+        needed = [name for name in names if name not in reader.optional]
+        while len(names) > width and names[-1] in reader.optional:
+            names.pop()  # the columns that only a challenger knows stand last
+        for choice in (names, needed):
+            if len(choice) == width:
+                return choice
+    return None
+
+
+def from_columns(reader: Reader, columns: Mapping[str, Any], rows: int) -> list[Row]:
+    """Return the rows that columns of values make, each a list or an array with one dimension.
+
+    What loses nothing is taken: 2.0 for a whole number, 0 and 1 for a truth value, NaN for null where null may be.
+
+    Raises:
+        RequestError: 422; each field that is missing, or row and field that does not fit, is named.
+
+    >>> from drivetrain.data.schema import Column
+    >>> from drivetrain.serving.requests import Reader
+    >>> from_columns(Reader([Column(name="stops", kind="int", dtype="Int32")]), {"stops": [1, 2.0]}, 2)
+    [(1,), (2,)]
+    """
+    missing = [
+        {"row": None, "field": column.name, "found": "nothing", "wanted": wanted(column)}
+        for column, may_lack in zip(reader.columns, reader.may_lack, strict=True)
+        if column.name not in columns and not may_lack
+    ]
+    if missing:
+        raise unfit(missing[:MAX_PROBLEMS], more=len(missing) > MAX_PROBLEMS)
+    nothing = [None] * rows
+    values = [
+        _fitted(column, may_lack, columns[column.name]) if column.name in columns else nothing
+        for column, may_lack in zip(reader.columns, reader.may_lack, strict=True)
+    ]
+    return reader.checked(list(zip(*values, strict=True)))
+
+
+def _fitted(column: Column, may_lack: bool, values: Any) -> list[Any]:
+    """Return the values of a column as JSON would have them, where that loses nothing."""
+    found: list[Any]
+    if isinstance(values, np.ndarray):
+        found = values.tolist()
+        if may_lack and values.dtype.kind == "f" and np.isnan(values).any():
+            found = [None if value != value else value for value in found]
+    else:
+        found = values
+    if column.kind == "int":
+        return [int(value) if isinstance(value, float) and value.is_integer() else value for value in found]
+    if column.kind == "bool":
+        return [bool(value) if value in (0, 1) else value for value in found]
+    return found

@@ -1,0 +1,266 @@
+"""The Open Inference Protocol, version 2, over gRPC, with what the clients of Triton and KServe call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from drivetrain import __version__
+from drivetrain.errors import RequestError
+from drivetrain.serving.batching import Reply
+from drivetrain.serving.grpc.method import Context, Method, patience, read
+from drivetrain.serving.grpc.ordered import in_order
+from drivetrain.serving.grpc.status import message_of
+from drivetrain.serving.requests import unfit
+from drivetrain.serving.tensors import (
+    Described,
+    Tensor,
+    answers,
+    from_bytes,
+    from_texts,
+    from_values,
+    inputs_of,
+    outputs_of,
+    rows_from,
+    to_bytes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from drivetrain.serving.desk import Desk
+    from drivetrain.serving.grpc.proto import Protos
+    from drivetrain.serving.live import Live
+
+_SERVICE = "/inference.GRPCInferenceService/"
+# Which field of the typed contents has the elements of a datatype; the others come as bytes only.
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
+    "INT64": "int64_contents",
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+# What is asked of a reply before there is one.
+_NOTHING = Reply([], [], [])
+_EXTENSIONS = ("model_configuration", "model_repository", "statistics")
+# Messages of one stream that are worked on at once.
+_AT_ONCE = 256
+
+
+class Inference:
+    """Answers in tensors. The model goes by its own name, and a version by its number."""
+
+    def __init__(self, desk: Desk, protos: Protos) -> None:
+        self._desk, self._protos = desk, protos
+
+    def methods(self) -> dict[str, Method]:
+        """Return what it answers."""
+        return {
+            f"{_SERVICE}ServerLive": Method(one=self.server_live, is_open=True),
+            f"{_SERVICE}ServerReady": Method(one=self.server_ready, is_open=True),
+            f"{_SERVICE}ModelReady": Method(one=self.model_ready),
+            f"{_SERVICE}ServerMetadata": Method(one=self.server_metadata),
+            f"{_SERVICE}ModelMetadata": Method(one=self.model_metadata),
+            f"{_SERVICE}ModelInfer": Method(one=self.infer),
+            f"{_SERVICE}ModelStreamInfer": Method(stream=self.infer_stream),
+            f"{_SERVICE}ModelConfig": Method(one=self.model_config),
+            f"{_SERVICE}ModelStatistics": Method(one=self.statistics),
+            f"{_SERVICE}RepositoryIndex": Method(one=self.index),
+        }
+
+    async def server_live(self, given: bytes, context: Context) -> bytes:
+        """Tell that the process lives."""
+        return self._told("ServerLiveResponse", live=True)
+
+    async def server_ready(self, given: bytes, context: Context) -> bytes:
+        """Tell whether there is a version to answer with."""
+        return self._told("ServerReadyResponse", ready=self._desk.answering is not None)
+
+    async def model_ready(self, given: bytes, context: Context) -> bytes:
+        """Tell whether a model, or one version of it, answers."""
+        request = self._read("ModelReadyRequest", given)
+        if request.name != self._desk.service.model:
+            raise _unknown_model(request.name, self._desk.service.model)
+        live = self._desk.answering
+        is_ready = live is not None and (not request.version or request.version in _numbers(live))
+        return self._told("ModelReadyResponse", ready=is_ready)
+
+    async def server_metadata(self, given: bytes, context: Context) -> bytes:
+        """Tell what this server is."""
+        return self._told("ServerMetadataResponse", name="drivetrain", version=__version__, extensions=_EXTENSIONS)
+
+    async def model_metadata(self, given: bytes, context: Context) -> bytes:
+        """Tell which tensors the model takes and gives."""
+        request = self._read("ModelMetadataRequest", given)
+        live = self._live(request.name, request.version)
+        return self._told(
+            "ModelMetadataResponse",
+            name=request.name,
+            versions=_numbers(live),
+            platform=f"drivetrain_{live.champion.build}",
+            inputs=_shapes(inputs_of(live.reader)),
+            outputs=_shapes(outputs_of(live.champion.version.signature)),
+        )
+
+    async def model_config(self, given: bytes, context: Context) -> bytes:
+        """Tell the same as Triton's clients ask for it; the first dimension is the number of rows."""
+        request = self._read("ModelConfigRequest", given)
+        live = self._live(request.name, request.version)
+        lacking = dict(zip(live.reader.names, live.reader.may_lack, strict=True))
+        config = {
+            "name": request.name,
+            "platform": f"drivetrain_{live.champion.build}",
+            "backend": "drivetrain",
+            "input": [{**_configured(each), "optional": lacking[each.name]} for each in inputs_of(live.reader)],
+            "output": [_configured(each) for each in outputs_of(live.champion.version.signature)],
+            "model_transaction_policy": {"decoupled": False},
+        }
+        return self._told("ModelConfigResponse", config=config)
+
+    async def statistics(self, given: bytes, context: Context) -> bytes:
+        """Tell what all workers have answered, over every protocol."""
+        request = self._read("ModelStatisticsRequest", given)
+        live = self._live(request.name or self._desk.service.model, request.version)
+        sums = self._desk.totals()
+        found = {
+            "name": self._desk.service.model,
+            "version": _numbers(live)[0],
+            "inference_count": sums.rows,
+            "execution_count": sums.batches,
+            "inference_stats": {
+                "success": {"count": sums.answered_2xx, "ns": int(sums.latency_s * 1e9)},
+                "fail": {"count": sums.answered_4xx + sums.answered_5xx},
+                "compute_infer": {"count": sums.batches, "ns": int(sums.busy_s * 1e9)},
+            },
+        }
+        return self._told("ModelStatisticsResponse", model_stats=[found])
+
+    async def index(self, given: bytes, context: Context) -> bytes:
+        """List the versions that answer."""
+        live = self._desk.answering
+        numbers = _numbers(live) if live else []
+        ready = [{"name": self._desk.service.model, "version": number, "state": "READY"} for number in numbers]
+        waiting = [{"name": self._desk.service.model, "state": "UNAVAILABLE", "reason": self._desk.problem}]
+        is_ready_wanted = self._read("RepositoryIndexRequest", given).ready
+        return self._told("RepositoryIndexResponse", models=ready or ([] if is_ready_wanted else waiting))
+
+    async def infer(self, given: bytes, context: Context) -> bytes:
+        """Answer the rows of a request."""
+        return bytes((await self._inferred(self._read("ModelInferRequest", given), context)).SerializeToString())
+
+    async def infer_stream(self, given: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        """Answer each request of a stream, in order; one that is refused does not end the stream."""
+
+        async def answered(message: bytes) -> bytes:
+            name = ""
+            try:
+                request = self._read("ModelInferRequest", message)
+                name = request.id
+                response = await self._inferred(request, context)
+            except RequestError as error:
+                return self._told(
+                    "ModelStreamInferResponse", error_message=message_of(error), infer_response={"id": name}
+                )
+            if "triton_enable_empty_final_response" in request.parameters:
+                response.parameters["triton_final_response"].bool_param = True
+            return self._told("ModelStreamInferResponse", infer_response=response)
+
+        async for answer in in_order(given, answered, at_once=_AT_ONCE):
+            yield answer
+
+    async def _inferred(self, request: Any, context: Context) -> Any:
+        live = self._live(request.model_name, request.model_version)
+        within_s = patience(context, self._desk.service.timeout_s)
+        tensors = list(_tensors(request))
+        rows = rows_from(live.reader, tensors, limit=self._desk.service.max_rows)
+        wanted = [each.name for each in request.outputs]
+        signature = live.champion.version.signature
+        if wanted:
+            answers(_NOTHING, signature, wanted)  # an unknown output is refused before the model is asked
+        reply = await self._desk.ask(live, rows, within_s=within_s)
+        outputs = answers(reply, signature, wanted)
+        return self._message("ModelInferResponse")(
+            model_name=request.model_name,
+            model_version=_number_of(reply, live),
+            id=request.id,
+            outputs=_shapes(outputs),
+            raw_output_contents=[to_bytes(each) for each in outputs],
+        )
+
+    def _live(self, model: str, version: str) -> Live:
+        if model != self._desk.service.model:
+            raise _unknown_model(model, self._desk.service.model)
+        live = self._desk.live()
+        if version and version not in _numbers(live):
+            message = f"version {version[:40]!r} of {model} does not answer; {' and '.join(_numbers(live))} does"
+            raise RequestError(status=404, message=message)
+        return live
+
+    def _message(self, name: str) -> Any:
+        return self._protos.message(f"inference.{name}")
+
+    def _read(self, name: str, given: bytes) -> Any:
+        return read(self._protos, f"inference.{name}", given)
+
+    def _told(self, name: str, /, **values: Any) -> bytes:
+        return bytes(self._message(name)(**values).SerializeToString())
+
+
+def _tensors(request: Any) -> Iterable[Tensor]:
+    """Yield the tensors of a request, whose elements stand in `raw_input_contents` or in each tensor's `contents`."""
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        found = f"{len(raw):,} elements for {len(request.inputs):,} inputs"
+        raise _bad("raw_input_contents", found, "one for each input, or none where all inputs have `contents`")
+    for place, tensor in enumerate(request.inputs):
+        name, datatype, shape = tensor.name, tensor.datatype, list(tensor.shape)
+        if "shared_memory_region" in tensor.parameters:
+            raise _bad(name, "a region of shared memory", "the elements themselves: no memory of others is mapped")
+        if raw:
+            if tensor.HasField("contents"):
+                raise _bad(name, "both `contents` and `raw_input_contents`", "one of them")
+            yield from_bytes(name, datatype, shape, raw[place])
+            continue
+        field = _CONTENTS.get(datatype)
+        if field is None and datatype in ("FP16", "BF16"):
+            raise _bad(name, f"`contents` of {datatype}", "`raw_input_contents`, the only place for this datatype")
+        strange = [other for descriptor, _ in tensor.contents.ListFields() if (other := descriptor.name) != field]
+        if strange and field is not None:
+            raise _bad(name, f"`{strange[0]}` for {datatype}", f"`{field}`")
+        values = getattr(tensor.contents, field) if field else []
+        if datatype == "BYTES":
+            yield from_texts(name, datatype, shape, values)
+        else:
+            yield from_values(name, datatype, shape, list(values))
+
+
+def _numbers(live: Live) -> list[str]:
+    """Return the numbers of the versions that answer."""
+    return [str(each.version.number) for each in (live.champion, live.challenger) if each is not None]
+
+
+def _number_of(reply: Reply, live: Live) -> str:
+    """Return the number of the version that answered; where both arms did, the output `version` tells for each row."""
+    arms = [each for each in (live.champion, live.challenger) if each is not None and each.version.id in reply.versions]
+    return str(arms[0].version.number) if len(arms) == 1 else ""
+
+
+def _shapes(tensors: Iterable[Described | Tensor]) -> list[dict[str, Any]]:
+    return [{"name": each.name, "datatype": each.datatype, "shape": each.shape} for each in tensors]
+
+
+def _configured(tensor: Described) -> dict[str, Any]:
+    kind = "STRING" if tensor.datatype == "BYTES" else tensor.datatype
+    return {"name": tensor.name, "data_type": f"TYPE_{kind}", "dims": tensor.shape}
+
+
+def _unknown_model(found: str, model: str) -> RequestError:
+    message = f"there is no model {found[:100]!r} here; this service answers for {model!r}"
+    return RequestError(status=404, message=message)
+
+
+def _bad(name: str, found: str, right: str) -> RequestError:
+    return unfit([{"row": None, "field": name, "found": found, "wanted": right}])

@@ -1,0 +1,57 @@
+"""A method: what answers one kind of call, over bytes; each service brings its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from google.protobuf.message import DecodeError
+
+from drivetrain.errors import RequestError
+
+if TYPE_CHECKING:
+    from drivetrain.serving.grpc.proto import Protos
+
+# A call's context as grpc.aio gives it.
+Context = Any
+
+
+class Method(msgspec.Struct, frozen=True):
+    """What answers at a path such as `/grpc.health.v1.Health/Check`.
+
+    Just one of the three is there: `one` answers a message with one, `many` with several, and `stream` several with
+    several. An `is_open` method needs no token.
+    """
+
+    one: Callable[[bytes, Context], Awaitable[bytes]] | None = None
+    many: Callable[[bytes, Context], AsyncIterator[bytes]] | None = None
+    stream: Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]] | None = None
+    is_open: bool = False
+
+
+def read(protos: Protos, name: str, given: bytes) -> Any:
+    """Return the message that bytes hold.
+
+    Raises:
+        RequestError: 400, they hold none.
+    """
+    try:
+        return protos.message(name).FromString(given)
+    except DecodeError:
+        message = f"the bytes are no {name}: they end early, or a text in them is not UTF-8"
+        raise RequestError(status=400, message=message) from None
+
+
+def patience(context: Context, timeout_s: float) -> float:
+    """Return how long a call may be waited for: the service's own limit, or less where the client gives up before.
+
+    Raises:
+        RequestError: 504, the client has given up already.
+    """
+    remaining = context.time_remaining()
+    if remaining is None or remaining > timeout_s:
+        return timeout_s
+    if remaining <= 0:
+        raise RequestError(status=504, message="the deadline of the call had passed when it arrived")
+    return float(remaining)

@@ -1,0 +1,45 @@
+"""The media types of the rows that a service reads, and the one that its answer gets."""
+
+from __future__ import annotations
+
+# What a body of each type is. The first name of a kind is the one that answers bear.
+TYPES = {
+    "application/vnd.apache.arrow.stream": "arrow stream",
+    "application/vnd.apache.arrow.file": "arrow file",
+    "application/vnd.apache.parquet": "parquet",
+    "application/x-parquet": "parquet",
+    "text/csv": "csv",
+    "application/csv": "csv",
+    "application/x-ndjson": "ndjson",
+    "application/ndjson": "ndjson",
+    "application/jsonl": "ndjson",
+    "application/json": "json",
+}
+NAMES = {kind: name for name, kind in reversed(TYPES.items())}
+
+
+def kind_of(content_type: str) -> str:
+    """Return what a body of a type is; empty where the type is not one of ours.
+
+    >>> kind_of("text/csv; charset=utf-8")
+    'csv'
+    """
+    return TYPES.get(content_type.partition(";")[0].strip().lower(), "")
+
+
+def answer_kind(accepted: str, kind: str) -> str:
+    """Return the form of the answer to a body of some kind: the first that the client names, else the body's own.
+
+    >>> answer_kind("*/*", "csv"), answer_kind("text/html, application/json;q=0.9", "csv")
+    ('csv', 'json')
+    """
+    weighed = []
+    for place, each in enumerate(accepted.lower().split(",")):
+        name, _, weight = each.partition(";")
+        try:
+            share = float(weight.replace(" ", "").removeprefix("q=")) if "q=" in weight else 1.0
+        except ValueError:
+            share = 0.0
+        if share > 0 and name.strip() in TYPES:
+            weighed.append((-share, place, TYPES[name.strip()]))
+    return min(weighed)[2] if weighed else kind

@@ -1,0 +1,326 @@
+"""The Open Inference Protocol over REST, as Triton, KServe and MLServer speak it, with tensors as JSON or as bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from drivetrain import __version__
+from drivetrain.errors import RequestError
+from drivetrain.serving.batching import Reply
+from drivetrain.serving.encoding import QUICK_BYTES
+from drivetrain.serving.live import Live
+from drivetrain.serving.requests import parse
+from drivetrain.serving.route import JSON, Answer, Request, Route, as_json, extra_headers, in_words
+from drivetrain.serving.tensors import answers, from_bytes, from_values, inputs_of, outputs_of, rows_from, to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from drivetrain.registry.version import Version
+    from drivetrain.serving.counters import Totals
+    from drivetrain.serving.desk import Desk
+    from drivetrain.serving.requests import Reader, Row
+    from drivetrain.serving.tensors import Described, Tensor
+
+PLATFORM = "drivetrain"
+EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
+# Triton's client names no type.
+_BODIES = ("application/json", "application/octet-stream", "")
+_HEADER_LENGTH = "inference-header-content-length"
+# What a request may ask for elsewhere, and would be silently wrong without.
+_UNKNOWN_PARAMETERS = ("sequence_id", "shared_memory_region", "classification")
+
+
+class Input(msgspec.Struct):
+    """A tensor of a request: its elements stand in `data`, or behind the JSON."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: Any = UNSET
+    parameters: dict[str, Any] | None = None
+
+
+class Wanted(msgspec.Struct):
+    """An output that is asked for."""
+
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class Inference(msgspec.Struct):
+    """The JSON of a request."""
+
+    inputs: list[Input]
+    id: str | UnsetType = UNSET
+    outputs: list[Wanted] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+_DECODER = msgspec.json.Decoder(Inference)
+_NOTHING = Reply([], [], [])
+
+
+def refused(error: RequestError) -> Answer:
+    """Return an error as the protocol tells it: one text, which is all that its clients show."""
+    told: dict[str, Any] = {"error": in_words(error)}
+    if error.problems:
+        told["problems"] = error.problems
+    return Answer(error.status, [*JSON, *extra_headers(error)], as_json(told))
+
+
+class Oip:
+    """Answers in the Open Inference Protocol; the model's name is that of the registry, its versions are numbers."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._pinned: tuple[Live, Live] | None = None
+
+    def routes(self) -> list[Route]:
+        """Return what it answers."""
+        model = "/v2/models/{model}"
+        told = {"": self.metadata, "/ready": self.model_ready, "/config": self.config, "/stats": self.statistics}
+        gets = {
+            "/v2": self.server,
+            "/v2/health/live": self.alive,
+            "/v2/health/ready": self.ready,
+            "/v2/models/stats": self.statistics,
+            **{f"{model}{end}": answer for end, answer in told.items()},
+            **{f"{model}/versions/{{version}}{end}": answer for end, answer in told.items()},
+        }
+        posts = {
+            f"{model}/infer": self.infer,
+            f"{model}/versions/{{version}}/infer": self.infer,
+            "/v2/repository/index": self.index,
+            "/v2/repository/models/{model}/load": self.load,
+            "/v2/repository/models/{model}/unload": self.load,
+        }
+        return [
+            *(Route("GET", path, answer, refuse=refused) for path, answer in gets.items()),
+            *(Route("POST", path, answer, takes=_BODIES, refuse=refused) for path, answer in posts.items()),
+        ]
+
+    async def server(self, request: Request) -> Answer:
+        """Tell who answers, and what is understood beyond the core of the protocol."""
+        return _told({"name": PLATFORM, "version": __version__, "extensions": EXTENSIONS})
+
+    async def alive(self, request: Request) -> Answer:
+        """Tell that the process lives."""
+        return _told({"live": True})
+
+    async def ready(self, request: Request) -> Answer:
+        """Tell whether there is a version to answer with."""
+        self._desk.live()
+        return _told({"ready": True})
+
+    async def model_ready(self, request: Request) -> Answer:
+        """Tell whether the model, or one version of it, answers."""
+        version = self._versions(request)[0]
+        return _told({"name": version.model, "ready": True})
+
+    async def metadata(self, request: Request) -> Answer:
+        """Tell which tensors the model takes and gives."""
+        versions = self._versions(request)
+        live = self._desk.live()
+        return _told(
+            {
+                "name": versions[0].model,
+                "versions": [str(each.number) for each in versions],
+                "platform": PLATFORM,
+                "inputs": inputs_of(live.reader),
+                "outputs": outputs_of(versions[0].signature),
+            }
+        )
+
+    async def config(self, request: Request) -> Answer:
+        """Tell the same in the words of Triton's model configuration."""
+        version = self._versions(request)[0]
+        return _told(
+            {
+                "name": version.model,
+                "platform": PLATFORM,
+                "backend": PLATFORM,
+                "max_batch_size": 0,  # the number of rows is a dimension like any other, up to `max_rows`
+                "input": _configured(inputs_of(self._desk.live().reader)),
+                "output": _configured(outputs_of(version.signature)),
+            }
+        )
+
+    async def statistics(self, request: Request) -> Answer:
+        """Tell how much was answered, in the form of Triton's statistics; what we do not count is zero."""
+        versions = self._versions(request)
+        totals = self._desk.totals()
+        champion = self._desk.live().champion.version.id
+        return _told({"model_stats": [_statistics(each, totals, each.id == champion) for each in versions]})
+
+    async def index(self, request: Request) -> Answer:
+        """List the versions that answer."""
+        live = self._desk.answering
+        arms = [each.version for each in (live.champion, live.challenger) if each] if live else []
+        return _told(
+            [{"name": each.model, "version": str(each.number), "state": "READY", "reason": ""} for each in arms]
+        )
+
+    async def load(self, request: Request) -> Answer:
+        """Refuse: which version answers is decided in the registry, where it is kept why."""
+        name = self._desk.service.model
+        message = f"which version of {name} answers is decided in the registry: `drivetrain promote {name}@NUMBER`"
+        raise RequestError(status=403, message=message)
+
+    async def infer(self, request: Request) -> Answer:
+        """Answer the rows that tensors hold."""
+        live = self._live(request)
+        given = (request.body, request.headers.get(_HEADER_LENGTH), live.reader, self._desk.service.max_rows)
+        asked, rows = _rows(*given) if len(request.body) <= QUICK_BYTES else await self._desk.aside(_rows, *given)
+        signature = live.champion.version.signature
+        outputs = asked.outputs or []
+        names = [each.name for each in outputs]
+        answers(_NOTHING, signature, names)  # an unknown output is refused before anything is answered and logged
+        reply = await self._desk.ask(live, rows)
+        all_binary = bool((asked.parameters or {}).get("binary_data_output", False))
+        binary = {each.name: bool((each.parameters or {}).get("binary_data", all_binary)) for each in outputs}
+        told = {
+            "model_name": live.champion.version.model,
+            "model_version": ",".join(sorted({each.rpartition("@")[2] for each in reply.versions}))
+            or str(live.champion.version.number),
+            **({} if asked.id is UNSET else {"id": asked.id}),
+        }
+        found = answers(reply, signature, names)
+        return written(told, found, [binary.get(each.name, all_binary) for each in found])
+
+    def _versions(self, request: Request) -> list[Version]:
+        """Return the versions that answer and that the path means: the champion first.
+
+        Raises:
+            RequestError: 404, there is no such model or version here; 503, none is loaded yet.
+        """
+        name, number = (unquote(request.parameters.get(part, "")) for part in ("model", "version"))
+        if name and name != self._desk.service.model:
+            raise RequestError(
+                status=404, message=f"there is no model {name[:60]!r} here; this is {self._desk.service.model!r}"
+            )
+        live = self._desk.live()
+        versions = [each.version for each in (live.champion, live.challenger) if each]
+        found = [each for each in versions if not number or str(each.number) == number]
+        if not found:
+            known = " and ".join(str(each.number) for each in versions)
+            message = f"version {number[:20]!r} of {self._desk.service.model} does not answer here, but {known} does"
+            raise RequestError(status=404, message=message)
+        return found
+
+    def _live(self, request: Request) -> Live:
+        """Return what answers a path: both arms of a canary, or the champion alone where the path asks for it."""
+        versions, live = self._versions(request), self._desk.live()
+        if live.challenger is None or not request.parameters.get("version"):
+            return live
+        if versions[0].id != live.champion.version.id:
+            message = (
+                f"{versions[0].id} is being tried on a share of the entities, and cannot be asked for: name no version"
+            )
+            raise RequestError(status=409, message=message)
+        if self._pinned is None or self._pinned[0] is not live:
+            self._pinned = (live, Live(live.want, live.champion, None))
+        return self._pinned[1]
+
+
+def read(body: bytes, header: str | None) -> tuple[Inference, list[Tensor]]:
+    """Return a request and its tensors; `header` is the length of the JSON where bytes of tensors stand behind it.
+
+    Raises:
+        RequestError: 400, it cannot be read; 422, a tensor is not what it says it is.
+    """
+    length = len(body)
+    if header is not None:
+        length = int(header) if header.isascii() and header.isdecimal() and len(header) < 12 else 0
+        if not 0 < length <= len(body):
+            message = f"Inference-Header-Content-Length is {header[:20]!r}, and the body has {len(body):,} bytes"
+            raise RequestError(status=400, message=message)
+    asked = _asked(body[:length])
+    tensors, at, data = [], length, memoryview(body)
+    for each in asked.inputs:
+        size = (each.parameters or {}).get("binary_data_size")
+        if size is None:
+            if each.data is UNSET:
+                raise RequestError(status=400, message=f"the input {each.name[:60]!r} has no data")
+            tensors.append(from_values(each.name, each.datatype, each.shape, each.data))
+            continue
+        if type(size) is not int or not 0 <= size <= len(body) - at or each.data is not UNSET:
+            found = f"the input {each.name[:60]!r} has a binary_data_size of {str(size)[:30]}"
+            raise RequestError(status=400, message=f"{found}, and {len(body) - at:,} bytes are left")
+        tensors.append(from_bytes(each.name, each.datatype, each.shape, data[at : at + size]))
+        at += size
+    if at != len(body):
+        raise RequestError(status=400, message=f"{len(body) - at:,} bytes stand behind the last input")
+    return asked, tensors
+
+
+def _rows(body: bytes, header: str | None, reader: Reader, limit: int) -> tuple[Inference, list[Row]]:
+    asked, tensors = read(body, header)
+    return asked, rows_from(reader, tensors, limit=limit)
+
+
+def _asked(text: bytes) -> Inference:
+    try:
+        asked = _DECODER.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        try:
+            asked = msgspec.convert(parse(text, nan_is_null=True), Inference)  # Triton's client writes NaN
+        except (msgspec.ValidationError, OverflowError) as error:
+            raise RequestError(status=400, message=f"the request does not have the protocol's form: {error}") from None
+    given = [asked.parameters, *(each.parameters for each in (*asked.inputs, *(asked.outputs or ())))]
+    for name in _UNKNOWN_PARAMETERS:
+        if any(name in each for each in given if each):
+            raise RequestError(status=400, message=f"the parameter {name!r} is not known here: leave it out")
+    return asked
+
+
+def written(told: dict[str, Any], tensors: Sequence[Tensor], binary: Sequence[bool]) -> Answer:
+    """Return the answer with these tensors, those that are `binary` behind the JSON."""
+    shown, parts = [], []
+    for tensor, is_binary in zip(tensors, binary, strict=True):
+        each: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+        if is_binary:
+            parts.append(to_bytes(tensor))
+            each["parameters"] = {"binary_data_size": len(parts[-1])}
+        else:
+            each["data"] = tensor.values
+        shown.append(each)
+    text = as_json({**told, "outputs": shown})
+    if not parts:
+        return Answer(200, JSON, text)
+    header = text.encode()
+    fields = [("content-type", "application/octet-stream"), (_HEADER_LENGTH, str(len(header)))]
+    return Answer(200, fields, b"".join([header, *parts]))
+
+
+def _told(value: Any) -> Answer:
+    return Answer(200, JSON, as_json(value))
+
+
+def _configured(tensors: Sequence[Described]) -> list[dict[str, Any]]:
+    kinds = {"BYTES": "STRING"}
+    return [
+        {"name": each.name, "data_type": f"TYPE_{kinds.get(each.datatype, each.datatype)}", "dims": each.shape}
+        for each in tensors
+    ]
+
+
+def _statistics(version: Version, totals: Totals, is_champion: bool) -> dict[str, Any]:
+    rows = totals.rows - totals.rows_canary if is_champion else totals.rows_canary
+    told: dict[str, Any] = {"name": version.model, "version": str(version.number), "inference_count": rows}
+    names = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+    spans = {name: {"count": 0, "ns": 0} for name in names}
+    if is_champion:  # requests, batches and times are counted for both arms together
+        spans["success"] = {"count": totals.answered_2xx, "ns": int(totals.latency_s * 1e9)}
+        spans["fail"]["count"] = totals.answered_5xx
+        spans["compute_infer"] = {"count": totals.batches, "ns": int(totals.busy_s * 1e9)}
+    return {
+        **told,
+        "execution_count": totals.batches if is_champion else 0,
+        "inference_stats": spans,
+        "batch_stats": [],
+    }

@@ -1,0 +1,105 @@
+"""A ready model in a worker: what it gives is checked against its outputs, and told as plain JSON."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from drivetrain.data.kinds.kind import logged, told
+from drivetrain.registry import bundle
+from drivetrain.serving.answers import Answers
+from drivetrain.serving.requests import Reader, reader_for
+from drivetrain.training.custom import CustomModel
+from drivetrain.training.ready import Belongings, Loaded, Ready
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from drivetrain.registry.version import Version
+    from drivetrain.serving.requests import Row
+    from drivetrain.store.store import Store
+
+# Until it has been measured, a model is taken to need a thread of its own.
+_UNKNOWN_S = 1.0
+
+
+class ReadyModel:
+    """One version of a ready model, loaded; to the server it is a predictor as any other.
+
+    `form` is what a class of the user's takes and gives, and None for others.
+    """
+
+    def __init__(self, version: Version, reader: Reader, build: str, model: Loaded) -> None:
+        self.version, self.reader, self.build, self.model = version, reader, build, model
+        self.classes: list[Any] = []
+        self.form = model.form if isinstance(model, CustomModel) else None
+        self._outputs = version.signature.outputs
+        self.one_s, self.row_s = _UNKNOWN_S, 0.0
+
+    @classmethod
+    def load(cls, store: Store, version: Version) -> ReadyModel:
+        """Return a version ready to answer, loaded by the part as it was when the version was made.
+
+        Raises:
+            Exception: its code or its files fail; they are the user's.
+        """
+        part = bundle.load(store, version.code).parts[version.model]
+        assert isinstance(part, Ready)
+        belongings: Belongings = store.value(version.artifact, Belongings)
+        model = part.answering(part.load(store, belongings), belongings)
+        form = model.form if isinstance(model, CustomModel) else None
+        types, optional = (form.types, form.optional) if form else ({}, frozenset())
+        reader = reader_for(version.signature, types=types, optional=optional)
+        made = cls(version, reader, type(part).__name__.lower(), model)
+        if form is None:
+            made.measure()
+        return made
+
+    def answer(self, rows: Sequence[Row]) -> Answers:
+        """Return the answers to rows of request values, in their order.
+
+        Raises:
+            ValueError: what the model gave is not what its signature says.
+        """
+        found = self.model.answer(rows)
+        if len(found) != len(rows):
+            raise ValueError(f"{self.version.id} gave {len(found)} predictions for {len(rows)} rows")
+        return self.told(found)
+
+    def told(self, found: Sequence[Any]) -> Answers:
+        """Return values of the model as answers: plain JSON, and what the log keeps of it."""
+        predictions = [self._told(value) for value in found]
+        return Answers(predictions, logged=[self._logged(each) for each in predictions])
+
+    def piece(self, value: Any) -> Any:
+        """Return one piece of a stream as plain JSON."""
+        return told(value, self._outputs[0])
+
+    def _told(self, value: Any) -> Any:
+        if len(self._outputs) == 1:
+            return told(value, self._outputs[0])
+        return {column.name: told(value[column.name], column) for column in self._outputs}
+
+    def _logged(self, plain: Any) -> Any:
+        if len(self._outputs) == 1:
+            return logged(plain, self._outputs[0])
+        return {column.name: logged(plain[column.name], column) for column in self._outputs}
+
+    def example(self) -> Row:
+        """Return a row of the examples in the signature."""
+        from drivetrain.serving.predictor import example_of
+
+        return tuple(
+            example_of(column, kind) for column, kind in zip(self.reader.columns, self.reader.types, strict=True)
+        )
+
+    def measure(self) -> None:
+        """Answer the example a few times, so that the first client does not pay for it, and time it."""
+        row = self.example()
+        taken = []
+        for _ in range(3):
+            started = perf_counter()
+            self.answer([row])
+            taken.append(perf_counter() - started)
+        self.one_s = taken[-1]
+        self.row_s = taken[-1]

@@ -1,0 +1,141 @@
+"""Networks that were made elsewhere: an ONNX file, a program of torch, or a class of the project with its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+
+from drivetrain.errors import DeclarationError
+from drivetrain.system.caller import caller
+from drivetrain.training.ready import Belongings, Ready, laid_out, values_signature
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from drivetrain.data.kinds.tensor import Tensor
+    from drivetrain.store.store import Store
+    from drivetrain.training.onnxruntime import Graph
+    from drivetrain.training.signature import Signature
+
+_FILE = "model"
+
+
+class onnx(Ready, frozen=True, eq=False):  # noqa: N801  # a user writes dt.onnx(…), as with a function
+    """An ONNX file that was made elsewhere, as a model: `onnx("classifier.onnx")`.
+
+    Its inputs are the fields of a request, and its outputs the answer: one is the prediction itself, several are an
+    object. A request is one example, and examples that arrive together are run as one where the first dimension of all
+    inputs is free. `threads` are those of one call.
+
+    >>> onnx("classifier.onnx").paths()
+    {'model': 'classifier.onnx'}
+    """
+
+    RUNS: ClassVar[bool] = True
+
+    path: str | Path
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "place", caller())
+
+    def paths(self) -> Mapping[str, str]:
+        return {_FILE: str(self.path)}
+
+    def declared(self) -> dict[str, Any]:
+        return {"path": str(self.path), "threads": self.threads}
+
+    def load(self, store: Store, belongings: Belongings) -> Graph:
+        from drivetrain.training.onnxruntime import Graph
+
+        return Graph(laid_out(store, belongings)[_FILE], threads=self.threads)
+
+    def signature(self, model: Graph) -> Signature:
+        return values_signature(model.inputs, model.outputs, label=model.outputs[0].name)
+
+
+class torch(Ready, frozen=True, eq=False):  # noqa: N801  # a user writes dt.torch(…)
+    """A network of torch, as a model.
+
+    `torch("net.pt2")` is a program of `torch.export`, which says itself what it takes. `torch("net.pt", inputs={"x":
+    dt.Tensor("float32", (3,))})` is one of TorchScript. `torch(Net, weights="net.safetensors", inputs=…)` is a class of
+    the project, made without arguments or with `config`, and its weights.
+
+    `inputs` are what one example of each argument of `forward` is; the network takes them stacked along the first axis,
+    and gives its outputs in the same way: one is the prediction itself, several are an object, by the names in
+    `outputs`. No pickle is ever read. `threads` are those of one call.
+    """
+
+    RUNS: ClassVar[bool] = True
+
+    source: Any
+    weights: str | Path = ""
+    inputs: dict[str, Tensor] = {}
+    outputs_named: tuple[str, ...] = ()
+    config: dict[str, Any] = {}
+    threads: int = 1
+
+    WORDS: ClassVar[Mapping[str, str]] = {"outputs": "outputs_named"}
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            source: Any,
+            *,
+            weights: str | Path = "",
+            inputs: Mapping[str, Tensor] = {},
+            outputs: tuple[str, ...] | list[str] = (),
+            config: Mapping[str, Any] = {},
+            threads: int = 1,
+            name: str = "",
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "place", caller())
+        is_file = isinstance(self.source, str | Path)
+        if is_file and Path(self.source).suffix in (".pth", ".pkl", ".bin", ".ckpt"):
+            raise DeclarationError(
+                f"{self.source} is a pickle, which can run any code when it is read",
+                remedy="save the weights with `safetensors.torch.save_file(net.state_dict(), 'net.safetensors')` and "
+                "write `dt.torch(Net, weights='net.safetensors', inputs=…)`; or export the network, "
+                "`torch.export.save(torch.export.export(net, …), 'net.pt2')`",
+                place=self.place,
+            )
+        if not is_file and (not self.weights or not self.inputs):
+            raise DeclarationError(
+                f"dt.torch is given the class {getattr(self.source, '__name__', self.source)!r} and not "
+                f"{'its weights' if not self.weights else 'what it takes'}",
+                remedy='write `dt.torch(Net, weights="net.safetensors", inputs={"x": dt.Tensor("float32", (3,))})`',
+                place=self.place,
+            )
+        if not is_file and Path(self.weights).suffix != ".safetensors":
+            raise DeclarationError(
+                f"the weights {self.weights} are no safetensors, and only those are read",
+                remedy="save them with `safetensors.torch.save_file(net.state_dict(), 'net.safetensors')`",
+                place=self.place,
+            )
+
+    def paths(self) -> Mapping[str, str]:
+        return {_FILE: str(self.weights or self.source)}
+
+    def function_of(self) -> Any:
+        return None if isinstance(self.source, str | Path) else self.source
+
+    def declared(self) -> dict[str, Any]:
+        inputs = {name: [tensor.dtype, list(tensor.shape)] for name, tensor in self.inputs.items()}
+        return {"inputs": inputs, "outputs_named": list(self.outputs_named), "config": self.config}
+
+    def load(self, store: Store, belongings: Belongings) -> Any:
+        from drivetrain.training.torch import Network
+
+        path = laid_out(store, belongings)[_FILE]
+        made = None if isinstance(self.source, str | Path) else self.source
+        return Network.load(
+            path, made=made, inputs=self.inputs, outputs=self.outputs_named, config=self.config, threads=self.threads
+        )
+
+    def signature(self, model: Any) -> Signature:
+        return values_signature(model.inputs, model.outputs, label=model.outputs[0].name)

@@ -1,0 +1,286 @@
+"""Models that are ready: classes of the user's and ONNX files, with tensors, structures and texts in their requests."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from tests.serving.project import Address, Project
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SYSTEM = '''
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+
+import drivetrain as dt
+
+
+class Item(msgspec.Struct):
+    name: str
+    size: int = 1
+
+
+class Caption(msgspec.Struct):
+    text: str
+    score: float
+
+
+@dt.predictor(files={"weights": "words"})
+class Captions:
+    def load(self, weights: Path, loud: bool = True) -> None:
+        self.words = {path.stem: path.read_text() for path in sorted(weights.iterdir())}
+        self.loud = loud
+
+    def predict(
+        self,
+        text: list[str],
+        items: list[list[Item]],
+        x: list[Annotated[np.ndarray, dt.Tensor("float32", (None, 2))]],
+    ) -> list[Caption]:
+        assert all(each.dtype == np.float32 for each in x)
+        return [
+            Caption(self.words[one] + ("!" if self.loud else ""), float(many.sum()) + len(things))
+            for one, things, many in zip(text, items, x, strict=True)
+        ]
+
+
+@dt.predictor
+class Lengths:
+    """One at a time, with a value that may be left out."""
+
+    def predict(self, history: list[float], horizon: int = 2) -> list[float]:
+        if history[0] < 0:
+            raise RuntimeError("a secret of the model")
+        return [history[-1]] * horizon if history[0] < 1e6 else [float("nan")]
+
+
+graph = dt.onnx("graph.onnx")
+
+
+@dt.evaluation
+def quality(captions: Any, graph: Any) -> dict[str, float]:
+    found = captions.predict(["a"], [[]], [np.ones((1, 2), "float32")])
+    return {"score": found[0].score, "top": float(graph.predict(a=np.ones((2, 3)), b=np.zeros((2, 2)))["top"][0])}
+
+
+gates = [
+    dt.Gate(Captions, name="gate_captions", require=[quality.score >= 2]),
+    dt.Gate(Lengths, name="gate_lengths"),
+    dt.Gate(graph, name="gate_graph", require=[quality.top >= 1]),
+]
+captioning = dt.Service(Captions, max_batch=8)
+forecasting = dt.Service(Lengths)
+graphing = dt.Service(graph)
+'''
+
+
+def graph_bytes(*, scale: float = 1.0) -> bytes:
+    """Return a graph with two inputs and two outputs: a @ w + b, and its largest number."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    made = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["a", "w"], ["m"]),
+            helper.make_node("Add", ["m", "b"], ["sum"]),
+            helper.make_node("ReduceMax", ["sum"], ["top"], axes=[1], keepdims=0),
+        ],
+        "graph",
+        [helper.make_tensor_value_info("a", kind, ["n", 3]), helper.make_tensor_value_info("b", kind, ["n", 2])],
+        [helper.make_tensor_value_info("sum", kind, ["n", 2]), helper.make_tensor_value_info("top", kind, ["n"])],
+        [helper.make_tensor("w", kind, [3, 2], scale * np.arange(6, dtype=np.float32))],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = Project(tmp_path_factory.mktemp("ready"), SYSTEM, graph__onnx=graph_bytes())
+    made.write("words/a.txt", "alpha")
+    made.write("words/b.txt", "beta")
+    made.run()
+    return made
+
+
+@pytest.fixture(scope="module")
+def captions(project: Project) -> Iterator[Address]:
+    with project.served("captioning") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def graph(project: Project) -> Iterator[Address]:
+    with project.served("graphing") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def lengths(project: Project) -> Iterator[Address]:
+    with project.served("forecasting") as address:
+        yield address
+
+
+CAPTION: dict[str, Any] = {"text": "a", "items": [{"name": "q"}], "x": [[1, 2], [3, 4]]}
+
+
+def test_a_class_answers_with_a_structure(captions: Address) -> None:
+    told = captions.predict(CAPTION)
+
+    assert told["version"] == "captions@1"
+    assert told["prediction"] == {"text": "alpha!", "score": 11.0}
+
+
+def test_requests_of_a_class_are_answered_in_their_order_and_as_batches(captions: Address) -> None:
+    bodies = [{**CAPTION, "x": [[number, 0]]} for number in range(20)]
+
+    many = captions.predict(bodies)["predictions"]
+    with ThreadPoolExecutor(8) as pool:
+        alone = list(pool.map(captions.predict, bodies))
+
+    scores = [number + 1.0 for number in range(20)]
+    assert [each["prediction"]["score"] for each in many] == scores
+    assert [each["prediction"]["score"] for each in alone] == scores
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "found", "wanted"),
+    [
+        ("text", 3, "3", "a text"),
+        ("items", [{"nam": "q"}], "object missing required field `name` at $[0]", "a value of list[system.Item]"),
+        ("x", [[1, 2], [3]], "expected `array` of length >= 2 at $[1]", "an array of float32 with the shape (?, 2)"),
+        ("x", [[1e39, 2]], "expected `float` <= 3.4028234663852886e+38 at $[0][0]", "float32"),
+        ("x", 3, "3: expected `array`, got `int`", "an array of float32"),
+    ],
+)
+def test_what_does_not_fit_is_told_by_its_place(
+    captions: Address, field: str, value: Any, found: str, wanted: str
+) -> None:
+    (problem,) = captions.refused({**CAPTION, field: value}, 422)["problems"]
+
+    assert problem["field"] == field
+    assert found in problem["found"].lower() or found in problem["found"]
+    assert wanted in problem["wanted"]
+
+
+def test_a_name_that_stands_twice_in_a_structure_is_refused(captions: Address) -> None:
+    body = '{"text": "a", "items": [{"name": "q", "name": "r"}], "x": []}'
+
+    told = captions.client.post("/predict", content=body, headers={"content-type": "application/json"})
+
+    assert told.status_code == 422
+    assert "stands twice" in told.text
+
+
+def test_a_description_can_be_sent_as_it_stands(captions: Address, graph: Address, lengths: Address) -> None:
+    for address in (graph, lengths, captions):
+        described = address.client.get("/openapi.json").json()
+        example = described["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+        body = example["one row"]["value"]
+        if address is captions:
+            assert described["components"]["schemas"]["Item"]["properties"]["name"] == {"type": "string"}
+            assert described["components"]["schemas"]["Prediction"]["properties"]["prediction"]["$ref"].endswith(
+                "/Caption"
+            )
+            body["text"] = "b"
+        assert address.predict(body)["id"]
+        assert address.client.get("/docs").status_code == 200
+
+
+def test_an_onnx_file_answers_with_each_output_by_name(graph: Address) -> None:
+    told = graph.predict([{"a": [1, 2, 3], "b": [0, 1]}, {"a": [0, 0, 0], "b": [0, 1]}])["predictions"]
+
+    assert [each["prediction"] for each in told] == [
+        {"sum": [16.0, 23.0], "top": 23.0},
+        {"sum": [0.0, 1.0], "top": 1.0},
+    ]
+
+
+def test_what_may_be_left_out_has_its_default(lengths: Address) -> None:
+    assert lengths.predict({"history": [1, 2.5]})["prediction"] == [2.5, 2.5]
+    assert lengths.predict({"history": [1, 2.5], "horizon": 3})["prediction"] == [2.5, 2.5, 2.5]
+
+
+def test_a_class_that_raises_or_gives_no_number_fails_alone_and_tells_no_secret(lengths: Address) -> None:
+    assert "secret" not in str(lengths.refused({"history": [-1]}, 500))
+    assert lengths.refused({"history": [1e7]}, 500)["error_id"]
+    assert lengths.predict({"history": [4]})["prediction"] == [4, 4]
+
+
+def test_the_log_has_what_was_asked_and_given(project: Project, captions: Address, graph: Address) -> None:
+    one = captions.predict(CAPTION)
+    big = captions.predict({**CAPTION, "x": [[1, 2]] * 5_000})
+    other = graph.predict({"a": [1, 2, 3], "b": [0, 1]})
+
+    rows = {row["id"]: row for row in project.logged("captioning").iter_rows(named=True)}
+    assert rows[one["id"]]["prediction"] == '{"text":"alpha!","score":11.0}'
+    assert rows[one["id"]]["request"]["x"] == "[[1.0,2.0],[3.0,4.0]]"
+    assert '"digest":"sha256:' in rows[big["id"]]["request"]["x"]
+    assert len(rows[big["id"]]["request"]["x"]) < 200
+    found = project.logged("graphing").filter(id=other["id"]).row(0, named=True)
+    assert found["prediction"] == '{"sum":[16.0,23.0],"top":23.0}'
+    assert project.command("why", one["id"]).returncode == 0
+
+
+def test_a_file_that_changes_makes_another_version(project: Project, graph: Address) -> None:
+    project.write("graph.onnx", graph_bytes(scale=2.0))
+    project.run()
+
+    told = graph.client.get("/readyz").json()
+    for _ in range(100):
+        told = graph.client.get("/readyz").json()
+        if told["versions"]["champion"] == "graph@2":
+            break
+    models = project.command("models").stdout
+
+    assert "graph@2" in models
+    assert "captions@2" not in models
+    for _ in range(200):
+        if (told := graph.predict({"a": [1, 2, 3], "b": [0, 1]}))["version"] == "graph@2":
+            break
+    assert told["prediction"]["sum"] == [32.0, 45.0]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("@dt.predictor\nclass A:\n    pass\n", "has no `predict`"),
+        ("@dt.predictor\nclass A:\n    def predict(self, x) -> int: ...\n", "'x' of 'predict' has no annotation"),
+        ("@dt.predictor\nclass A:\n    def predict(self, x: int): ...\n", "does not say what it returns"),
+        ("@dt.predictor\nclass A:\n    def predict(self, x: np.ndarray) -> int: ...\n", "dt.Tensor"),
+        ("@dt.predictor\nclass A:\n    def predict(self, x: complex) -> int: ...\n", "no request can hold that"),
+        (
+            '@dt.predictor(files={"w": "none.bin"})\nclass A:\n    def load(self, w): ...\n'
+            "    def predict(self, x: int) -> int: ...\n",
+            "there is no such file or folder",
+        ),
+        (
+            '@dt.predictor(files={"wights": "system.py"})\nclass A:\n    def load(self, weights=1): ...\n'
+            "    def predict(self, x: int) -> int: ...\n",
+            "did you mean weights?",
+        ),
+        (
+            "@dt.predictor\nclass A:\n    def load(self): raise OSError('no such device')\n"
+            "    def predict(self, x: int) -> int: ...\n",
+            "it cannot be loaded: OSError: no such device",
+        ),
+        ('a = dt.onnx("system.py")\n', "cannot be run as ONNX"),
+        ('a = dt.torch("net.pth")\n', "is a pickle, which can run any code"),
+    ],
+)
+def test_what_cannot_be_loaded_says_so_when_it_is_run(tmp_path: Any, source: str, said: str) -> None:
+    broken = Project(tmp_path, f"import numpy as np\nimport drivetrain as dt\n\n{source}")
+
+    done = broken.command("run")
+
+    assert done.returncode != 0
+    assert said in " ".join((done.stdout + done.stderr).split())
