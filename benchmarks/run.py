@@ -1,6 +1,6 @@
 """Measure, and write the tables into docs/benchmarks.md between their markers.
 
-python -m benchmarks.run                    everything, about fifteen minutes
+python -m benchmarks.run                    everything, about an hour; none of them more than 15 minutes
 python -m benchmarks.run --only pipeline    one of them
 python -m benchmarks.run --rounds 1         a quick look; nothing to publish
 """
@@ -9,7 +9,7 @@ import argparse
 import re
 from pathlib import Path
 
-from benchmarks import growth, keys, pipeline, serving, startup, tracking
+from benchmarks import batch, growth, keys, pipeline, protocols, serving, startup, tracking
 from benchmarks.measure import ROOT, machine
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -19,6 +19,11 @@ BENCHMARKS = {
     "growth": growth.measure,
     "keys": keys.measure,
     "serving": serving.measure,
+    "serving-models": serving.measure_models,
+    "serving-peers": serving.measure_peers,
+    "serving-peers-models": serving.measure_peers_models,
+    "protocols": protocols.measure,
+    "batch": batch.measure,
     "tracking": tracking.measure,
 }
 

@@ -1,311 +1,167 @@
-"""What a server costs beside its model: one row of 20 floats as JSON, a HistGradientBoosting of 100 trees.
+"""What a server costs beside its model: ours, its peers, and as limits a bare granian with and without the model.
 
-Beside ours: a FastAPI service written by hand, and as limits a bare granian that gives the request back and one that
-only runs the model with onnxruntime. The load comes from wrk where it is installed, and from a small client of ours
-in its own process otherwise; both wait for an answer before they ask again, and go to this machine only.
+Four benchmarks: `serving` is one boosted model with 1 and 2 workers, with and without a features function;
+`serving-models` three other models; `serving-peers` and `serving-peers-models` the same beside the peers.
 """
 
-import contextlib
-import json
-import re
-import shutil
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
-from benchmarks.measure import (
-    PEERS,
-    QUIET,
-    SCRATCH,
-    Sample,
-    Unavailable,
-    environment,
-    number,
-    ours,
-    run,
-    table,
-    versions,
+from benchmarks.contender import CONNECTIONS, DURATION_S, Contender, Seen, tool
+from benchmarks.measure import Sample, Unavailable, environment, number, table, versions
+from benchmarks.workloads import (
+    BENTOML,
+    ECHO,
+    FASTAPI,
+    GRANIAN,
+    KSERVE,
+    LITSERVE,
+    MLFLOW,
+    MODELS,
+    RAY,
+    bentoml,
+    fastapi,
+    kserve,
+    limit,
+    litserve,
+    mlflow,
+    own,
+    ray,
 )
 
-FOLDER = SCRATCH / "serving"
-ROW = {f"x{i}": round(0.05 * i - 0.5, 2) for i in range(20)}
-CONNECTIONS = (1, 64)
-DURATION_S = 5
-READY_S = 60.0
+Start = Callable[[str], Contender]
 
-SKLEARN = ["scikit-learn", "numpy", "skops"]
-ONNX = ["onnxruntime", "onnx", "skl2onnx", "protobuf<7"]  # see the extra `onnx` in pyproject.toml
-FASTAPI = ("fastapi", ["fastapi", "uvicorn[standard]", *SKLEARN])
-GRANIAN = ("granian", ["granian", "uvloop", *ONNX, *SKLEARN])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Load:
-    """What one round of load has seen."""
-
-    requests_per_s: float
-    p50_ms: float
-    p99_ms: float
-    memory_mb: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contender:
-    """A server that answers a row posted to `path`; `argv` gets the port in place of PORT."""
-
-    name: str
-    argv: tuple[str, ...]
-    folder: Path
-    path: str = "/predict"
-
-    @contextlib.contextmanager
-    def serve(self) -> Iterator[tuple[str, int]]:
-        """Start it on a free port, wait until it answers, and give its address and process id."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        argv = [word.replace("PORT", str(port)) for word in self.argv]
-        log = self.folder / "server.log"
-        with log.open("w") as output:
-            process = subprocess.Popen(argv, cwd=self.folder, env=QUIET, stdout=output, stderr=output)
-        try:
-            url = f"http://127.0.0.1:{port}{self.path}"
-            wait_for_answer(url, process, log)
-            yield url, process.pid
-        finally:
-            process.terminate()
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-    def measure(self, connections: int) -> Load:
-        """Start it, warm it, load it, and stop it."""
-        with self.serve() as (url, pid):
-            load(url, connections, 1)
-            requests_per_s, p50_ms, p99_ms = load(url, connections, DURATION_S)
-            return Load(requests_per_s=requests_per_s, p50_ms=p50_ms, p99_ms=p99_ms, memory_mb=memory_mb(pid))
+OWN: dict[str, Start] = {
+    "**drivetrain**, 1 worker": lambda model: own(model, 1),
+    "**drivetrain**, 2 workers": lambda model: own(model, 2),
+}
+FEATURES: dict[str, Start] = {
+    "**drivetrain**, polars features, 1 worker": lambda model: own(model, 1, has_features=True),
+    "**drivetrain**, polars features, 2 workers": lambda model: own(model, 2, has_features=True),
+}
+HAND: dict[str, Start] = {
+    "FastAPI by hand, 1 worker": lambda model: fastapi(model, 1),
+    "FastAPI by hand, 2 workers": lambda model: fastapi(model, 2),
+}
+LIMITS: dict[str, Start] = {
+    "limit: granian + onnxruntime": limit,
+    ECHO: lambda model: limit(model, ECHO),
+}
+PEERS: dict[str, Start] = {
+    "MLflow models serve": mlflow,
+    "Ray Serve, batch 64": ray,
+    "KServe python server": kserve,
+    "BentoML, adaptive batching": bentoml,
+    "LitServe, batch 64": litserve,
+}
+BASE = "FastAPI by hand, 2 workers"
+_COMPARED = 64
 
 
-def wait_for_answer(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Return when the server has answered the row, or say why it will not."""
-    request = urllib.request.Request(url, json.dumps(ROW).encode(), {"Content-Type": "application/json"})
-    deadline = time.monotonic() + READY_S
-    said = "no answer"
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(request, timeout=5) as response:
-                response.read()
-                return
-        except urllib.error.HTTPError as error:
-            said = f"{error.code} {error.read().decode()[:300]}"
-        except OSError:
-            pass
-        time.sleep(0.1)
-    raise Unavailable(f"{url}: {said}; {log.read_text()[-400:]}")
+@dataclass
+class Found:
+    """What every start of one contender has shown, or why there is nothing."""
 
+    seen: list[Seen] = field(default_factory=list)
+    problem: str = ""
 
-def load(url: str, connections: int, duration_s: int) -> tuple[float, float, float]:
-    """Return requests a second, and the median and 99th percentile of their times in milliseconds."""
-    if wrk := shutil.which("wrk"):
-        argv = [wrk, "-t1", f"-c{connections}", f"-d{duration_s}s", "--latency", "-s", str(post_script()), url]
-        return read_wrk(run(argv))
-    client = environment("client", [])
-    argv = [str(client / "python"), str(PEERS / "client.py"), url, json.dumps(ROW), str(connections), str(duration_s)]
-    found = json.loads(run(argv))
-    return found["requests_per_s"], found["p50_ms"], found["p99_ms"]
-
-
-@cache
-def post_script() -> Path:
-    """Write what wrk sends."""
-    script = FOLDER / "post.lua"
-    lines = ['wrk.method = "POST"', f"wrk.body = {json.dumps(json.dumps(ROW))}"]
-    script.write_text("\n".join([*lines, 'wrk.headers["Content-Type"] = "application/json"', ""]))
-    return script
-
-
-def read_wrk(text: str) -> tuple[float, float, float]:
-    """Return rate, median and 99th percentile from what wrk printed; an answer that is no success counts as none."""
-    if refused := re.search(r"Non-2xx or 3xx responses: (\d+)", text):
-        raise Unavailable(f"{refused[1]} answers were errors")
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    times = dict(re.findall(r"\s(50|99)%\s+([\d.]+(?:us|ms|s))\b", text))
-    if rate is None or times.keys() != {"50", "99"}:
-        raise Unavailable(f"wrk printed something else: {text[-300:]}")
-    return float(rate[1]), milliseconds(times["50"]), milliseconds(times["99"])
-
-
-def milliseconds(text: str) -> float:
-    """Read a time as wrk writes it.
-
-    >>> [milliseconds(each) for each in ("210.00us", "1.5ms", "2s")]
-    [0.21, 1.5, 2000.0]
-    """
-    for unit, factor in (("us", 1e-3), ("ms", 1.0), ("s", 1e3)):
-        if text.endswith(unit):
-            return float(text.removesuffix(unit)) * factor
-    raise ValueError(text)
-
-
-def memory_mb(pid: int) -> float:
-    """Return the memory of a process and its descendants, what they share counted once; 0 where /proc cannot say."""
-    total_kb = 0
-    waiting = [pid]
-    while waiting:
-        each = waiting.pop()
-        try:
-            rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
-            children = Path(f"/proc/{each}/task/{each}/children").read_text()
-        except OSError:
-            continue
-        total_kb += int(re.findall(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)[0])
-        waiting += map(int, children.split())
-    return total_kb / 1e3
-
-
-SYSTEM = """
-import numpy as np
-import polars as pl
-from sklearn.ensemble import HistGradientBoostingClassifier
-
-import drivetrain as dt
-
-NAMES = [f"x{i}" for i in range(20)]
-
-
-@dt.dataset(key="id", label="y")
-def rows(count: int = 5_000) -> pl.LazyFrame:
-    x = np.random.default_rng(0).normal(size=(count, 20))
-    y = (x[:, 0] + x[:, 1] * x[:, 2] > 0).astype(int)
-    return pl.LazyFrame(dict(zip(NAMES, x.T))).with_columns(id=pl.int_range(pl.len()), y=pl.Series(y))
-
-
-train, test = dt.split(rows, test=0.25)
-
-
-@dt.model
-def boosted(train: pl.DataFrame) -> HistGradientBoostingClassifier:
-    x, y = dt.xy(train)
-    return HistGradientBoostingClassifier(max_iter=100, early_stopping=False).fit(x, y)
-
-
-@dt.evaluation
-def quality(boosted: HistGradientBoostingClassifier, test: pl.DataFrame) -> dt.metrics.Binary:
-    return dt.metrics.binary(boosted, test)
-
-
-gate = dt.Gate(boosted, require=[quality.auc >= 0.5])
-service = dt.Service(boosted)
-"""
-
-
-def contenders() -> list[Contender]:
-    """Train the model for each, and return how each is started."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    fastapi, granian = environment(*FASTAPI), environment(*GRANIAN)
-    for script in PEERS.glob("serve_*.py"):
-        shutil.copy(script, FOLDER)
-    run([str(granian / "python"), "serve_train.py"], cwd=FOLDER)
-
-    uvicorn = (str(fastapi / "uvicorn"), "serve_fastapi:app", "--port", "PORT", "--no-access-log", "--workers")
-    rsgi = (str(granian / "granian"), "--interface", "rsgi", "--host", "127.0.0.1", "--port", "PORT", "--workers", "1")
-    peers = [
-        Contender(name="FastAPI by hand, 1 worker", argv=(*uvicorn, "1"), folder=FOLDER),
-        Contender(name="FastAPI by hand, 2 workers", argv=(*uvicorn, "2"), folder=FOLDER),
-        Contender(name="limit: granian + onnxruntime", argv=(*rsgi, "serve_onnx:app"), folder=FOLDER),
-        Contender(name="limit: granian echo", argv=(*rsgi, "serve_echo:app"), folder=FOLDER),
-    ]
-    try:
-        return [*own(), *peers]
-    except Unavailable as error:
-        print(f"  drivetrain: {error}", flush=True)
-        return peers
-
-
-def own() -> list[Contender]:
-    """Run the pipeline that makes our model, and return how our server is started."""
-    drivetrain = ours("drivetrain-serving", *SKLEARN, *ONNX)
-    folder = FOLDER / "drivetrain"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    (folder / "system.py").write_text(SYSTEM.lstrip())
-    run([str(drivetrain / "drivetrain"), "run"], cwd=folder)
-    command = (str(drivetrain / "drivetrain"), "serve", "--port", "PORT", "--workers")
-    return [
-        Contender(name="**drivetrain**, 1 worker", argv=(*command, "1"), folder=folder),
-        Contender(name="**drivetrain**, 2 workers", argv=(*command, "2"), folder=folder),
-    ]
+    def sample(self, take: Callable[[Seen], float]) -> Sample:
+        """Return one figure of every round."""
+        return Sample(tuple(take(each) for each in self.seen))
 
 
 def measure(rounds: int = 3) -> str:
-    """Return a table for each number of connections."""
-    every = contenders()
-    found: dict[tuple[str, int], list[Load] | Unavailable] = {}
-    for _ in range(rounds):
-        for each in every:
-            for connections in CONNECTIONS:
-                seen = found.setdefault((each.name, connections), [])
-                if isinstance(seen, list):
-                    try:
-                        seen.append(each.measure(connections))
-                    except Unavailable as error:
-                        print(f"  {each.name}: {error}", flush=True)
-                        found[each.name, connections] = error
-    tables = [loads_table(every, connections, found) for connections in CONNECTIONS]
-    tool = "wrk" if shutil.which("wrk") else "the client in benchmarks/peers/client.py"
-    what = [
-        versions(environment(*FASTAPI), ["fastapi", "uvicorn"]),
-        versions(environment(*GRANIAN), ["granian", "onnxruntime", "scikit-learn"]),
-    ]
-    return "\n\n".join(
-        [
-            *tables,
-            f"× is to FastAPI by hand on 2 workers. Median (range) of {rounds} rounds of {DURATION_S} s in turns, load "
-            f"from {tool} on the same machine; memory is of all processes of a server; {', '.join(what)}. Ours is "
-            "`drivetrain serve`: validated, with a prediction id, metrics and a log of what was asked and answered.",
-        ]
-    )
+    """Return the table of the boosted model."""
+    return _measured(["boosted"], {**OWN, **FEATURES, **HAND, **LIMITS}, rounds)
 
 
-def loads_table(
-    every: list[Contender], connections: int, found: dict[tuple[str, int], list[Load] | Unavailable]
-) -> str:
-    """Return the table of one number of connections."""
-    base = found["FastAPI by hand, 2 workers", connections]
+def measure_models(rounds: int = 2) -> str:
+    """Return a table for each of the other models."""
+    starts = {**OWN, BASE: HAND[BASE], "limit: granian + onnxruntime": limit}
+    return _measured(["logistic", "net", "image"], starts, rounds)
+
+
+def measure_peers(rounds: int = 3) -> str:
+    """Return the table of the boosted model beside the peers."""
+    return _measured(["boosted"], {**OWN, BASE: HAND[BASE], **PEERS}, rounds)
+
+
+def measure_peers_models(rounds: int = 1) -> str:
+    """Return a table for each of the other models beside the peers."""
+    first = "**drivetrain**, 1 worker"
+    return _measured(["logistic", "net", "image"], {first: OWN[first], BASE: HAND[BASE], **PEERS}, rounds)
+
+
+def _measured(models: Iterable[str], starts: Mapping[str, Start], rounds: int) -> str:
+    tables, problems = [], []
+    for model in models:
+        found = {name: Found() for name in starts}
+        for _ in range(rounds):
+            for name, start in starts.items():
+                _round(name, start, model, found[name])
+        tables.append(_table(model, found))
+        problems += [f"{name} ({model}): {each.problem}" for name, each in found.items() if each.problem]
+    told = [f"- {problem}" for problem in problems]
+    return "\n\n".join([*tables, *(["Not measured:\n\n" + "\n".join(told)] if told else []), _how(starts, rounds)])
+
+
+def _round(name: str, start: Start, model: str, found: Found) -> None:
+    if found.problem:
+        return
+    print(f"  {model}: {name} ...", flush=True)
+    try:
+        found.seen.append(start(model).measure())
+    except Unavailable as error:
+        found.problem = " ".join(str(error).split())[:400]
+        print(f"  {name}: {found.problem}", flush=True)
+
+
+def _table(model: str, found: Mapping[str, Found]) -> str:
+    base = found.get(BASE)
     rows = []
-    for each in every:
-        loads = found[each.name, connections]
-        if isinstance(loads, Unavailable):
-            rows.append([each.name, *"–––––"])
+    for name, each in found.items():
+        if each.problem or not each.seen:
+            rows.append([name, *"–" * (3 * len(CONNECTIONS) + 3)])
             continue
-        take = partial(sample, loads)
-        times = "–" if isinstance(base, Unavailable) else ratio(take("requests_per_s"), sample(base, "requests_per_s"))
-        rows.append(
-            [
-                each.name,
-                str(take("requests_per_s")),
-                times,
-                str(take("p50_ms")),
-                str(take("p99_ms")),
-                number(take("memory_mb").median),
+        cells = []
+        for count in CONNECTIONS:
+            rate = each.sample(lambda seen, count=count: seen.loads[count].requests_per_s)  # type: ignore[misc]
+            p50 = each.sample(lambda seen, count=count: seen.loads[count].p50_ms)  # type: ignore[misc]
+            p99 = each.sample(lambda seen, count=count: seen.loads[count].p99_ms)  # type: ignore[misc]
+            errors = sum(seen.loads[count].errors for seen in each.seen)
+            cells += [
+                str(rate) + (_ratio(rate, base, count) if count == _COMPARED else "") + ("¹" if errors else ""),
+                f"{number(p50.median)} / {number(p99.median)}",
             ]
-        )
-    head = [f"{connections} connection{'s' * (connections > 1)}", "req/s", "×", "p50 ms", "p99 ms", "MB"]
-    return table(head, rows)
+        weights = [each.sample(lambda seen: seen.idle_mb), each.sample(lambda seen: seen.loaded_mb)]
+        started = each.sample(lambda seen: seen.start_s)
+        rows.append([name, *cells, *(number(weight.median) for weight in weights), number(started.median)])
+    head = [MODELS[model]]
+    for count in CONNECTIONS:
+        head += [f"req/s at {count}", "p50 / p99 ms"]
+    notes = (
+        "\n\n¹ some requests were not answered well: the rate is without them, the times are of all."
+        if any("¹" in cell for row in rows for cell in row)
+        else ""
+    )
+    return table([*head, "MB idle", "MB after", "start s"], [row[: len(head) + 3] for row in rows]) + notes
 
 
-def sample(loads: list[Load], field: str) -> Sample:
-    """Return one field of several rounds."""
-    return Sample(tuple(getattr(each, field) for each in loads))
+def _ratio(rate: Sample, base: Found | None, count: int) -> str:
+    if base is None or not base.seen:
+        return ""
+    of_base = base.sample(lambda seen: seen.loads[count].requests_per_s)
+    return f", {rate.median / of_base.median:.2g}×"
 
 
-def ratio(one: Sample, other: Sample) -> str:
-    """Return how many times the other one's median the one's is."""
-    return f"{one.median / other.median:.2g}×"
+def _how(starts: Mapping[str, Start], rounds: int) -> str:
+    named = [(FASTAPI, ["fastapi", "uvicorn"]), (GRANIAN, ["granian", "onnxruntime", "scikit-learn", "torch"])]
+    if PEERS.keys() & starts.keys():
+        peers = {"mlflow": MLFLOW, "ray": RAY, "kserve": KSERVE, "bentoml": BENTOML, "litserve": LITSERVE}
+        named += [(peer, [name]) for name, peer in peers.items()]
+    return (
+        f"× is to {BASE}. Median (range) of {rounds} rounds of {DURATION_S} s in turns on 1, 64 and 512 connections, "
+        f"load from {tool()} on the same machine. Memory is of all processes of a server, with one model; `start` is "
+        f"until the first answer. {', '.join(versions(environment(*peer), names) for peer, names in named)}. Ours is "
+        "`drivetrain serve`: validated, with a prediction id, metrics and a log of what was asked and answered."
+    )

@@ -135,6 +135,7 @@ WHAT_TO_DO = {
     "MissingExtra": "Run the `pip install` that it prints.",
     "BadArchive": "Copy or export it again; nothing of it was taken. See "
     "[moving runs](store.md#moving-runs-and-backups).",
+    "BadRow": "Mend the row, or choose what becomes of such rows with [`--on-bad-row`](batch.md#bad-rows).",
     "Refused": "Take the safe way that it names, or set the setting that allows it.",
     "StoreError": "Mend what it names and run again: what finished is kept.",
     "CorruptArtifact": "`drivetrain store fsck --repair` sets the file aside; the step that made it runs anew. See "

@@ -50,6 +50,7 @@ BASE = {"polars", "numpy", "msgspec", "granian", "uvloop", "starlette", "jinja2"
 """What every installation has. Anything else from outside is a vendor, and lives in the file that bears its name."""
 
 VENDOR_FILES = {
+    "adbc_driver_postgresql": {"postgresql"},
     "google": {"grpc", "pubsub"},
     "onnxruntime": {"onnx", "onnxruntime"},
     "onnxmltools": {"onnx"},

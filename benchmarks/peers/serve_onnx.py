@@ -5,18 +5,19 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from scoring import NAME
 
 HEADERS = [("content-type", "application/json")]
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1
-session = onnxruntime.InferenceSession("model.onnx", options, providers=["CPUExecutionProvider"])
+session = onnxruntime.InferenceSession(f"{NAME}.onnx", options, providers=["CPUExecutionProvider"])
 [asked] = session.get_inputs()
-scores = session.get_outputs()[1].name
+scores = session.get_outputs()[-1].name
 
 
 async def app(scope: Any, protocol: Any) -> None:
     """Score one row."""
     row = json.loads(await protocol())
-    x = np.array([list(row.values())], dtype=np.float32)  # (1, 20)
-    [found] = session.run([scores], {asked.name: x})  # (1, 2)
-    protocol.response_bytes(200, HEADERS, b'{"probability":%.9g}' % found[0, 1])
+    x = np.array([row["x"] if "x" in row else list(row.values())], dtype=np.float32)  # (1, 20) or (1, 784)
+    [found] = session.run([scores], {asked.name: x})  # (1, 2) or (1, 1)
+    protocol.response_bytes(200, HEADERS, b'{"probability":%.9g}' % found[0, -1])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from drivetrain.pipeline.log import attach, log
     from drivetrain.pipeline.track import track
     from drivetrain.registry.gate import Gate
+    from drivetrain.serving.batch.predict import predict
     from drivetrain.serving.jobs.terms import Jobs
     from drivetrain.serving.service import Canary, Service
     from drivetrain.system.conduct import Retry
@@ -73,6 +74,7 @@ _HOMES = {
     "now": "monitoring.trigger",
     "one_of": "data.checks",
     "onnx": "training.network",
+    "predict": "serving.batch.predict",
     "predictor": "training.custom",
     "read": "data.source",
     "reference": "training.evaluation",
@@ -90,7 +92,8 @@ __all__ = [
     "Approval", "Canary", "Drift", "Gate", "GiveUp", "Jobs", "LoadTest", "Monitor", "Retry", "Service", "System",
     "Tensor", "Trigger", "TryAgain", "attach", "between", "champion", "check", "cron", "daily", "dataset", "evaluation",
     "features", "fresh", "hourly", "log", "matches", "metrics", "model", "monthly", "not_null", "now", "one_of", "onnx",
-    "predictor", "read", "reference", "row_count", "split", "step", "torch", "track", "unique", "weekly", "xy",
+    "predict", "predictor", "read", "reference", "row_count", "split", "step", "torch", "track", "unique", "weekly",
+    "xy",
 ]  # fmt: skip
 
 

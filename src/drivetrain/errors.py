@@ -13,6 +13,7 @@
     │   ├── BadFilter
     │   ├── MissingExtra
     │   ├── BadArchive
+    │   ├── BadRow
     │   └── Refused
     ├── StoreError              what should be kept cannot be written or read
     │   ├── CorruptArtifact
@@ -209,6 +210,19 @@ class BadArchive(UsageError):
         )
         self.path, self.found, self.right = path, found, right
         self.facts = {"path": path, "found": found, "right": right}
+
+
+class BadRow(UsageError):
+    """A row of a batch cannot be answered; rows count from 0, after the header."""
+
+    def __init__(self, *, file: str, row: int, field: str = "", found: str = "", wanted: str = "") -> None:
+        where = f"row {row:,}" + (f" of {file}" if file else "") + (f", field {field!r}" if field else "")
+        super().__init__(
+            f"{where}: found {found}, wanted {wanted}",
+            remedy="mend it; or leave such rows out (`--on-bad-row skip`) or without an answer (`keep`), and read why",
+        )
+        self.file, self.row, self.field = file, row, field
+        self.facts = {"file": file, "row": row, "field": field, "found": found, "wanted": wanted}
 
 
 class Refused(UsageError):

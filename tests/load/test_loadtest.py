@@ -173,3 +173,43 @@ def test_a_recording_may_be_lines_of_our_log_or_of_others(tmp_path: Path) -> Non
 
     assert recording.moments == [1.5, 2.0, 2.0]
     assert recording.bodies == [b'{"x": 0}', b'{"x":1}', b'{"x":2}']
+
+
+def test_a_version_that_is_there_already_can_be_asked_for_speed_later(tmp_path: Path) -> None:
+    (tmp_path / "system.py").write_text(SYSTEM + "\nlater = dt.Gate(parity, require=[speed.max_ms < 3])\n")
+    speed = {"p99_ms": 9.0, "error_share": 0.0, "max_ms": 10.0}
+    with Lab() as lab:
+        lab.run(tmp_path / "system.py", give={"speed": speed}, only="gate")
+        first = lab.last.value("gate")
+        lab.run(tmp_path / "system.py", give={"speed": speed}, only="later")
+        second = lab.last.value("later")
+
+    assert first["version"] == second["version"] == "parity@1"
+    assert first["passed"] is False  # no figure of that name was given: requests_per_s
+    assert [each["found"] for each in second["judgements"]] == [10.0]
+
+
+def test_a_model_that_nothing_here_has_trained_is_asked_its_own_example(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("the and")
+    (tmp_path / "system.py").write_text("""
+from pathlib import Path
+
+import drivetrain as dt
+
+
+@dt.predictor(files={"words": "words.txt"})
+class English:
+    def load(self, words: Path) -> None:
+        self.words = set(words.read_text().split())
+
+    def predict(self, text: list[str]) -> list[float]:
+        return [float(bool(self.words & set(each.split()))) for each in text]
+
+
+speed = dt.LoadTest(English, rate=50, seconds=0.4, warm_up_s=0.1)
+gate = dt.Gate(English, require=[speed.error_share <= 0])
+""")
+
+    told = drivetrain(tmp_path, "run")
+
+    assert {step["step"]: step["state"] for step in told["steps"]}["gate"] == "finished"

@@ -31,7 +31,7 @@ def reader(dtype: str, kind: Any = "int", *, nullable: bool = False) -> Reader:
 
 def taken(values: pl.Series, dtype: str, kind: Any = "int", *, text: bool = False) -> tuple[list[Any], list[bool]]:
     """Return what is taken of a column, and which rows are bad."""
-    found = fit(reader(dtype, kind), values.alias("x").to_frame(), text=text)
+    found = fit(reader(dtype, kind), values.alias("x").to_frame(), text=["x"] if text else [])
     return found.frame["x"].to_list(), found.bad.to_list()
 
 

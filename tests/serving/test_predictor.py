@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import polars as pl
 import pytest
-from tests.serving.world import FEATURES, ROW, logged, promote, register, rows, served, wait_until
+from tests.serving.world import ROW, logged, promote, register, rows, served, wait_until
 
-from drivetrain.errors import UsageError
+from drivetrain.errors import BadRow, UsageError
 from drivetrain.pipeline.run import StepRun
 from drivetrain.registry.bundle import pack
 from drivetrain.registry.version import Version
-from drivetrain.serving.batch import score, score_file
+from drivetrain.serving.batch import score
 from drivetrain.serving.predictor import Predictor
 from drivetrain.store.record import now
 from drivetrain.system.load import load_system
@@ -139,29 +139,9 @@ def test_a_table_is_scored_as_the_server_would(store: Store) -> None:
 
     fast, plain = score(store, version, frame), score(store, slow, frame)
 
-    assert fast.columns == [*frame.columns, "prediction"]
+    assert fast.columns == [*frame.columns, "prediction", "version"]
     assert (fast["prediction"] - plain["prediction"]).abs().max() < 1e-6  # type: ignore[operator]  # there are rows
     with pytest.raises(UsageError, match="stops"):
         score(store, version, frame.drop("stops"))
-    with pytest.raises(UsageError, match="nulls"):
+    with pytest.raises(BadRow, match="row 0, field 'stops': found null, wanted a whole number"):
         score(store, version, frame.with_columns(stops=pl.lit(None, pl.Int32)))
-
-
-@pytest.mark.parametrize("kind", [".parquet", ".csv", ".ndjson"])
-def test_a_file_is_scored_into_another(store: Store, tmp_path: Path, kind: str) -> None:
-    version = register(store, 1)
-    frame = rows(20)
-    if kind == ".parquet":
-        frame.write_parquet(tmp_path / f"in{kind}")
-    elif kind == ".csv":
-        frame.write_csv(tmp_path / f"in{kind}")
-    else:
-        frame.write_ndjson(tmp_path / f"in{kind}")
-
-    assert score_file(store, version, tmp_path / f"in{kind}", tmp_path / "out.parquet") == 20
-
-    found = pl.read_parquet(tmp_path / "out.parquet")
-    assert found["prediction"].to_list() == score(store, version, frame)["prediction"].to_list()
-    assert set(FEATURES) < set(found.columns)
-    with pytest.raises(UsageError, match="known kind"):
-        score_file(store, version, tmp_path / f"in{kind}", tmp_path / "out.xlsx")

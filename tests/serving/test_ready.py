@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -284,3 +285,67 @@ def test_what_cannot_be_loaded_says_so_when_it_is_run(tmp_path: Any, source: str
 
     assert done.returncode != 0
     assert said in " ".join((done.stdout + done.stderr).split())
+
+
+def test_tensors_come_and_go_as_tensors(graph: Address) -> None:
+    triton = pytest.importorskip("tritonclient.http", reason='needs "tritonclient[http]"')
+    a, b = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 2), np.float32)
+    inputs = []
+    for name, values in (("a", a), ("b", b)):
+        inputs.append(triton.InferInput(name, list(values.shape), "FP32"))
+        inputs[-1].set_data_from_numpy(values)
+
+    with triton.InferenceServerClient(graph.url.removeprefix("http://")) as client:
+        described = client.get_model_metadata("graph")
+        seen = client.infer("graph", inputs)
+        wrong = triton.InferInput("b", [2, 3], "FP32")
+        wrong.set_data_from_numpy(a)
+        with pytest.raises(triton.InferenceServerException, match=r"the shape \[2, 3\], and should be \[-1, 2\]"):
+            client.infer("graph", [inputs[0], wrong])
+
+    assert {each["name"]: each["shape"] for each in described["inputs"]} == {"a": [-1, 3], "b": [-1, 2]}
+    asked = [{"a": one.tolist(), "b": other.tolist()} for one, other in zip(a, b, strict=True)]
+    expected = [each["prediction"] for each in graph.predict(asked)["predictions"]]
+    assert seen.as_numpy("sum").tolist() == [each["sum"] for each in expected]
+    assert seen.as_numpy("top").tolist() == [each["top"] for each in expected]
+    assert len(set(seen.as_numpy("id").tolist())) == 2
+
+
+@pytest.mark.parametrize("service", ["captions", "graph", "lengths"])
+def test_every_form_of_the_description_can_be_sent(service: str, request: pytest.FixtureRequest) -> None:
+    address: Address = request.getfixturevalue(service)
+    paths = address.client.get("/openapi.json").json()["paths"]
+    sent = []
+
+    for path, methods in paths.items():
+        operation = methods.get("post")
+        if operation is None or "requestBody" not in operation or path == "/feedback":
+            continue
+        for each in operation.get("parameters", []):
+            path = path.replace(f"{{{each['name']}}}", each["schema"]["enum"][0])
+        for name, example in operation["requestBody"]["content"]["application/json"]["examples"].items():
+            body = json.dumps(example["value"]).replace('""', '"a"')  # captions know no other word
+            seen = address.client.post(path, content=body, headers={"content-type": "application/json"})
+            assert seen.status_code == 200, (path, name, body, seen.text)
+            sent.append(path)
+
+    assert len(set(sent)) == 5
+
+
+@pytest.mark.parametrize("service", ["captions", "graph", "lengths"])
+def test_a_table_is_answered_or_refused_with_a_reason(service: str, request: pytest.FixtureRequest) -> None:
+    address: Address = request.getfixturevalue(service)
+    paths = address.client.get("/openapi.json").json()["paths"]
+    content = paths["/predict"]["post"]["requestBody"]["content"]["application/x-ndjson"]
+    body = content["examples"]["two rows"]["value"].replace('""', '"a"')
+
+    told = {
+        kind: address.client.post(
+            "/predict", content=body, headers={"content-type": "application/x-ndjson", "accept": kind}
+        )
+        for kind in ("application/x-ndjson", "text/csv", "application/vnd.apache.parquet")
+    }
+    as_csv = address.client.post("/predict", content="a,b\n1,2\n", headers={"content-type": "text/csv"})
+
+    assert {kind: each.status_code for kind, each in told.items()} == dict.fromkeys(told, 200)
+    assert as_csv.status_code in (415, 422)

@@ -155,13 +155,22 @@ def test_the_examples_of_the_description_can_be_sent_as_they_stand(server: Serve
     description = server.client.get("/openapi.json").json()
 
     assert description["openapi"] == "3.1.0"
+    sent = []
     for path, methods in description["paths"].items():
         for method, operation in methods.items():
-            assert "responses" in operation
-            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-            for example in body.get("examples", {"none": {}}).values():
-                seen = server.client.request(method, path, json=example.get("value"))
-                assert seen.status_code == 200, (path, seen.text)
+            for each in operation.get("parameters", []):
+                path = path.replace(f"{{{each['name']}}}", each["schema"]["enum"][0])
+            contents = operation.get("requestBody", {}).get("content", {"application/json": {}})
+            for kind, content in contents.items():
+                for example in content.get("examples", {} if "requestBody" in operation else {"none": {}}).values():
+                    value = example.get("value")
+                    body = value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+                    seen = server.client.request(method, path, content=body, headers={"content-type": kind})
+                    assert seen.status_code == (403 if path.endswith("load") else 200), (path, seen.text)
+                    assert seen.headers["content-type"].split(";")[0] in operation["responses"]["200"]["content"]
+                    sent.append((path, kind))
+    assert ("/invocations", "text/csv") in sent
+    assert (f"/v2/models/{MODEL}/infer", "application/json") in sent
     for reference in _references(description):
         assert reference.removeprefix("#/components/schemas/") in description["components"]["schemas"]
     assert description["components"]["schemas"]["Row"]["required"] == [

@@ -107,7 +107,7 @@ def test_a_value_that_does_not_fit_its_column_is_named(changed: Any, field: str,
 @pytest.mark.parametrize(
     ("tensor", "found"),
     [
-        (Tensor("x", "FP64", [1, 3], [1.0] * 3), "FP64 of the shape [1, 3]"),
+        (Tensor("x", "FP64", [1, 6], [1.0] * 6), "FP64 of the shape [1, 6]"),
         (Tensor("x", "BYTES", [1, 4], ["1"] * 4), "BYTES of the shape [1, 4]"),
         (Tensor("x", "FP64", [1, 1, 4], [1.0] * 4), "an unknown input"),
         (Tensor("a", "FP64", [1, 1, 1], [1.0]), "the shape [1, 1, 1]"),

@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from drivetrain.system.settings import Project
 
 ENOUGH_BYTES = 1 << 30
-_EXTRAS = {"sklearn": "sklearn", "skops": "sklearn", "onnxruntime": "onnx", "skl2onnx": "onnx", "pandas": "pandas"}
+_EXTRAS = {
+    "sklearn": "sklearn",
+    "skops": "sklearn",
+    "onnxruntime": "onnx",
+    "skl2onnx": "onnx",
+    "pandas": "pandas",
+    "grpc": "grpc",
+}
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -224,7 +224,7 @@ def _plan(options: Namespace, target: Target, store: Store | None, version: Vers
         return Plan(requests=recording.bodies, moments=recording.moments, speed=speed, seconds=seconds, **common)
     if options.body:
         bodies = bodies_in(Path(options.body))
-    elif version is not None and store is not None:
+    elif version is not None and version.dataset and store is not None:
         bodies = bodies_of_version(store, version)
     else:
         bodies = examples_of(target)

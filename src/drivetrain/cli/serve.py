@@ -35,7 +35,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
     workers = options.workers or project.get("serve.workers")
     check_address(host, project.get("serve.token"))
     check_port(host, port)
-    check_grpc(host, grpc_port)
+    check_grpc(host, grpc_port, http_port=port)
     if champion_of(opened.store.ledger, service.model.name) is None:
         screen.note(f"{service.model.name} has no champion yet: answers begin as soon as `drivetrain run` has made one")
     opened.store.close()

@@ -1,4 +1,4 @@
-"""Draw the system in the terminal or as SVG or HTML; or show one run with all of its steps, or a load test."""
+"""Draw the system in the terminal or as SVG or HTML; or show one run with all of its steps, or a batch or load test."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from drivetrain.pipeline.attachment import attachments_of
 from drivetrain.pipeline.figure import Figure
 from drivetrain.pipeline.points import points_of
 from drivetrain.pipeline.run import Run, StepRun
+from drivetrain.serving.batch.job import BatchJob, BatchPart
 from drivetrain.system.drawing import html, svg, text
 
 if TYPE_CHECKING:
@@ -24,13 +25,18 @@ if TYPE_CHECKING:
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "run", nargs="?", default="", help="a run's id, `latest`, or a load test's id; else the system is drawn"
+        "run",
+        nargs="?",
+        default="",
+        help="the id of a run, batch job or load test, or `latest`; else the system is drawn",
     )
     parser.add_argument("--output", metavar="FILE", help="write the drawing into a .svg or .html file")
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
+    if options.run.startswith("batch-"):
+        return _batch(options)
     if options.run.startswith("load-"):
         return _load(options)
     if options.run:
@@ -82,8 +88,21 @@ def _run(options: Namespace) -> Any:
     }
 
 
+def _batch(options: Namespace) -> Any:
+    from drivetrain.serving.batch.history import jobs_of  # it loads polars, which a drawing does without
+
+    store = kept_store(options)
+    jobs = jobs_of(store)
+    job = next((each for each in jobs if each.id == options.run), None)
+    if job is None:
+        raise NotFound(kind="batch job", name=options.run, known=[each.id for each in jobs])
+    return {"job": job, "finished_parts": store.ledger.find(BatchPart, {"job": job.id}, order="number")}
+
+
 def show(result: Any, screen: Screen) -> None:
-    if "written" in result:
+    if "job" in result:
+        _show_batch(result["job"], result["finished_parts"], screen)
+    elif "written" in result:
         screen.line(f"wrote {result['written']}")
     elif "drawing" in result:
         screen.line(result["drawing"])
@@ -124,6 +143,19 @@ def _show_beside(result: Any, screen: Screen) -> None:
         screen.line(f"tagged {', '.join(result['tags'])}")
     for note in result["notes"]:
         screen.line(f"{note.text}  ({note.actor}, {ago(note.at)})")
+
+
+def _show_batch(job: BatchJob, parts: list[BatchPart], screen: Screen) -> None:
+    screen.line(f"{job.id} {job.state} in {duration(job.seconds)}", style="bold")
+    screen.line(f"{ago(job.started_at)}, by {job.actor or '–'}, {job.version}", style="dim")
+    screen.line(f"  {job.input} → {job.output}")
+    bad = f", {job.rejected:,} could not be ({job.rejects or 'told at the end'})" if job.rejected else ""
+    screen.line(f"  {job.parts_done} of {job.parts} parts, {job.rows:,} rows{bad}")
+    if parts:
+        rows = [(part.number, part.rows, part.rejected, duration(part.seconds), part.sha256[:12]) for part in parts]
+        screen.table(("part", "rows", "bad", "took", "SHA-256"), rows, right=("part", "rows", "bad", "took"))
+    if job.error:
+        screen.line(job.error, style="red")
 
 
 def _show_run(run: Run, steps: list[StepRun], screen: Screen) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from drivetrain import __version__
 from drivetrain.errors import BadSetting, DeclarationError, StepFailed, UnknownMetric
 from drivetrain.load.arrivals import Arrivals
-from drivetrain.load.bodies import bodies_of
+from drivetrain.load.bodies import bodies_of, examples_of
 from drivetrain.load.measurement import record_load
 from drivetrain.load.plan import Plan, Target
 from drivetrain.load.process import carry_out
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from drivetrain.load.report import Report
     from drivetrain.registry.version import Version
+    from drivetrain.training.ready import Ready
 
 # Connections of an open loop: enough that none waits for another, unless the server is overrun.
 OPEN_CONNECTIONS = 256
@@ -60,7 +61,7 @@ class LoadTest(Part, frozen=True, eq=False):
         msgspec.structs.force_setattr(self, "place", caller())
         # Nothing runs beside it, which would be taken for the model's slowness.
         msgspec.structs.force_setattr(self, "conduct", Conduct(cpu=os.cpu_count() or 1))
-        if not isinstance(self.subject, (Service, Model)):
+        if not isinstance(self.subject, Service) and getattr(self.subject, "ROLE", "") != Model.ROLE:
             raise DeclarationError(
                 f"a load test is given {self.subject!r}, which is neither a service nor a model",
                 remedy="give it a `dt.Service`, or a function that bears @dt.model",
@@ -82,9 +83,9 @@ class LoadTest(Part, frozen=True, eq=False):
         return subject
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Model | Ready:
         """The model that answers."""
-        model: Model = self.subject.model if isinstance(self.subject, Service) else self.subject
+        model: Model | Ready = self.subject.model if isinstance(self.subject, Service) else self.subject
         return model
 
     def needs(self, parts: Mapping[str, Part]) -> dict[str, str]:
@@ -139,11 +140,13 @@ class LoadTest(Part, frozen=True, eq=False):
     def _measured(self, version: Version, job: Job) -> Report:
         import polars as pl
 
-        bodies = bodies_of(job.value(version.dataset, pl.DataFrame), version.signature)
+        rows = job.value(version.dataset, pl.DataFrame) if version.dataset else None
         with standing(job.store, version, self.service.terms(), workers=self.workers) as url:
+            target = Target(url=f"{url}/predict")
             plan = Plan(
-                target=Target(url=f"{url}/predict"),
-                requests=bodies,
+                target=target,
+                # A model that nothing here has trained has no rows, and is asked the example of its own description.
+                requests=examples_of(target) if rows is None else bodies_of(rows, version.signature),
                 rate=self.rate,
                 arrivals=self.arrivals,
                 connections=self.connections or (16 if self.rate is None else OPEN_CONNECTIONS),

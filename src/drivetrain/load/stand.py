@@ -20,6 +20,8 @@ from drivetrain.errors import DrivetrainError
 from drivetrain.pipeline.run import StepRun
 from drivetrain.registry.registry import CHAMPION, point_alias
 from drivetrain.serving.service import Terms
+from drivetrain.store.garbage import with_inner
+from drivetrain.store.rows import digests_in
 from drivetrain.store.store import Store
 
 if TYPE_CHECKING:
@@ -69,10 +71,10 @@ def standing(store: Store, version: Version, terms: Terms, *, workers: int = 1) 
 def _furnish(root: Path, store: Store, version: Version) -> None:
     """Make a store that has nothing but what a server needs of one version."""
     scratch = Store.open(root, durable=False)
-    fast = version.artifact.detail.get("fast", {})
-    digests = [version.artifact.digest, fast.get("digest"), version.code]
-    digests += [artifact.digest for artifact in version.side_inputs.values()]
-    for digest in filter(None, digests):
+    # Whatever a version names it may need, and what is named in that.
+    for digest in with_inner(store, digests_in(msgspec.json.encode(version).decode())):
+        if not store.artifacts.has(digest):  # a table that is no longer kept
+            continue
         copy = scratch.artifacts.scratch_path()
         shutil.copyfile(store.artifacts.path(digest), copy)
         scratch.artifacts.adopt(copy)

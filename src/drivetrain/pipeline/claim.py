@@ -34,11 +34,20 @@ def claim(
     """
     ledger = store.ledger
     with ledger.transaction(is_durable=False):
-        if not anew:
+        ledger.prepare(StepRun)
+        # One look at the index: of most keys there is nothing to read.
+        states = {
+            state
+            for (state,) in ledger.select(
+                "SELECT state FROM step_run WHERE key = ? AND state IN ('finished', 'running')", (step.key,)
+            )
+        }
+        if not anew and "finished" in states:
             known = known_outcome(part, step.key, store=store)
             if known.step is not None and not known.fault:
                 return known.step
-        for other in ledger.find(StepRun, {"key": step.key, "state": "running"}):
+        others = ledger.find(StepRun, {"key": step.key, "state": "running"}) if "running" in states else []
+        for other in others:
             if other.run == step.run or is_alive(ledger.get(Runner, other.run)):
                 return "elsewhere"
             ledger.write(msgspec.structs.replace(other, state="interrupted", error=f"{step.run} took it over"))

@@ -91,11 +91,13 @@ class Gate(Part, frozen=True, eq=False):
         for monitor in job.system.of_role("monitor"):
             if monitor.service.model is self.model:
                 monitor.check_features(features)
-        candidate = register(self.model, job, metrics=_metrics(self, job))
+        metrics = _metrics(self, job)
+        candidate = register(self.model, job, metrics=metrics)
         champion = champion_of(ledger, candidate.model)
         figures = self._figures_of(champion, candidate, job)
         judgements = self.judged(
-            candidate.metrics,
+            # A version that is there already may be judged by more now, or was measured anew.
+            {**candidate.metrics, **metrics},
             figures,
             champion=champion.id if champion else "",
             is_champion=champion is not None and champion.id == candidate.id,

@@ -8,6 +8,8 @@ from functools import partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is public, and not listed as such
+
 from drivetrain.errors import RequestError
 from drivetrain.serving.desk import Desk
 from drivetrain.serving.encoding import COMPRESSED, QUICK_BYTES, WORTH_BYTES, chosen, decoded, encoded
@@ -69,9 +71,10 @@ class App:
 
         self._desk = Desk(loop, self.service, Store.open(self._store_path), grpc_port=self._grpc_port)
         self._jobs = JobsApi(self._desk, self._store_path, self._callbacks)
-        self._native = Native(self._desk, self._more_metrics)
-        protocols = (self._native, Oip(self._desk), Invocations(self._desk), self._jobs)
-        self._routes = Routes([route for protocol in protocols for route in protocol.routes()])
+        protocols = (Oip(self._desk), Invocations(self._desk), self._jobs)
+        others = [route for protocol in protocols for route in protocol.routes()]
+        self._native = Native(self._desk, others, self._more_metrics)
+        self._routes = Routes([*self._native.routes(), *others])
         if self._grpc_port:
             from drivetrain.serving.grpc.server import GrpcServer
 
@@ -145,10 +148,16 @@ class App:
             raise RequestError(status=415, message="send a Content-Type: a request from a page must name one")
         length = headers.get("content-length")
         body: bytes
-        if length is not None and int(length) <= self._max_body:
-            body = await proto()
-        else:
-            body = await self._limited(proto)
+        try:
+            if length is not None and int(length) <= self._max_body:
+                body = await proto()
+            else:
+                body = await self._limited(proto)
+        except ProtocolClosed:
+            raise RequestError(status=400, message="the body ends before the length that its header says") from None
+        if length is not None and len(body) != int(length):
+            found = f"the body has {len(body):,} bytes, and its header says {length[:20]}"
+            raise RequestError(status=400, message=found)
         encoding = headers.get("content-encoding")
         return body if not encoding else await self._decoded(body, encoding)
 

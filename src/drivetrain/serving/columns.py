@@ -18,17 +18,24 @@ NUMERIC = ("bool", "int", "float")
 
 
 def unnamed(reader: Reader, width: int, *, numeric: bool = False) -> list[str] | None:
-    """Return which columns so many values without names are: all in the signature's order, or the numeric ones.
+    """Return which columns so many values without names are, in the signature's order.
 
-    Those that a client need not know may be left out: the key, and what only a challenger asks for. None where no such
-    choice has this width.
+    They are all columns, all but those that a client need not know, such as the key, or only those that must be given;
+    or the numeric ones of these. None where no such choice has this width.
+
+    >>> from drivetrain.data.schema import Column
+    >>> from drivetrain.serving.requests import Reader
+    >>> numbers = [Column(name=name, kind="int", dtype="Int64", nullable=name == "b") for name in "abc"]
+    >>> unnamed(Reader(numbers), 3), unnamed(Reader(numbers), 2), unnamed(Reader(numbers), 1)
+    (['a', 'b', 'c'], ['a', 'c'], None)
     """
+    required = [name for name, may_lack in zip(reader.names, reader.may_lack, strict=True) if not may_lack]
     for kinds in [NUMERIC] if numeric else [None, NUMERIC]:
         names = [column.name for column in reader.columns if kinds is None or column.kind in kinds]
         needed = [name for name in names if name not in reader.optional]
         while len(names) > width and names[-1] in reader.optional:
             names.pop()  # the columns that only a challenger knows stand last
-        for choice in (names, needed):
+        for choice in (names, needed, [name for name in needed if name in required]):
             if len(choice) == width:
                 return choice
     return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from drivetrain.data.schema import Column
     from drivetrain.registry.version import Signature
-    from drivetrain.serving.live import Live
+    from drivetrain.serving.requests import Reader
 
 # Field numbers of protobuf: those below are kept free, and the range reserved by protobuf ends at 19999.
 _FIRST, _LAST = 20_000, (1 << 29) - 1
@@ -23,7 +23,7 @@ _KINDS = {"bool": "bool", "float": "double", "str": "string", "date": "string", 
 _WORDS = {
     "date": "a date: 2026-01-31",
     "datetime": "a time: 2026-01-31T09:30:00",
-    "other": "JSON text",
+    "image": "an image in base64",
 }
 
 
@@ -50,7 +50,7 @@ def fields_of(columns: Sequence[Column]) -> list[Field]:
     fields, taken = [], set[int]()
     for column, name in zip(columns, names, strict=True):
         kind = type_of(column)
-        number = _digest(f"{column.name}\0{kind}") % (_LAST - _FIRST + 1) + _FIRST
+        number = _digest(f"{column.name}\0{'json' if is_json(column) else kind}") % (_LAST - _FIRST + 1) + _FIRST
         while number in taken:
             number = number + 1 if number < _LAST else _FIRST
         taken.add(number)
@@ -93,17 +93,50 @@ def _digest(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def class_type(signature: Signature) -> str:
-    """Return the type of proto3 for what was true; classes of mixed types are JSON text."""
-    if signature.task == "regression":
-        return "double"
+class Value(NamedTuple):
+    """A value as a field: what its type of proto3 is, and whether it is a text that holds JSON."""
+
+    type: str
+    is_json: bool = False
+
+    @property
+    def number(self) -> int:
+        """The field's number, one for each type: a client made for another one is refused, and not misunderstood."""
+        return 8 if self.is_json else {"double": 3, "int64": 5, "string": 6, "bool": 7}[self.type]
+
+
+_JSON = Value("string", is_json=True)
+
+
+def answer_of(signature: Signature) -> Value:
+    """Return how a prediction is told: what no field can have as it is comes as JSON."""
+    if signature.task == "multiclass":
+        return _class(signature)
+    if signature.task != "values":
+        return Value("double")
+    if len(signature.outputs) != 1 or signature.streams:
+        return _JSON
+    kinds = {"bool": "bool", "int": "int64", "float": "double", "str": "string"}
+    kind = signature.outputs[0].kind
+    return Value(kinds[kind]) if kind in kinds and not signature.outputs[0].nullable else _JSON
+
+
+def label_of(signature: Signature) -> Value:
+    """Return how it is told what was true."""
+    if signature.judged_as == "values":
+        return _JSON
+    return Value("double") if signature.judged_as == "regression" else _class(signature)
+
+
+def _class(signature: Signature) -> Value:
+    kinds = {bool: "bool", int: "int64", float: "double", str: "string"}
     found = {type(each) for each in signature.classes}
-    return {bool: "bool", int: "int64", float: "double"}.get(found.pop(), "string") if len(found) == 1 else "string"
+    return Value(kinds[found.pop()]) if len(found) == 1 and found <= kinds.keys() else _JSON
 
 
-def is_json(signature: Signature) -> bool:
-    """Return whether classes are told as JSON text, since they are neither all texts nor all of one plain type."""
-    return class_type(signature) == "string" and {type(each) for each in signature.classes} != {str}
+def is_json(column: Column) -> bool:
+    """Return whether a column's values are more than a field can have, and are JSON text."""
+    return column.kind not in ("bool", "int", "float", "str", "date", "datetime", "image")
 
 
 def key_type(signature: Signature) -> str | None:
@@ -111,6 +144,15 @@ def key_type(signature: Signature) -> str | None:
     key = signature.roles.key
     column = next((each for each in signature.request if each.name == key), None)
     return type_of(column) if column else None
+
+
+def purpose(task: str, label: str) -> str:
+    """Return what a service is for.
+
+    >>> purpose("binary", "late")
+    'binary of late'
+    """
+    return f"{task} of {label}" if label else task
 
 
 def package_of(service: str) -> str:
@@ -122,54 +164,54 @@ def package_of(service: str) -> str:
     return f"drivetrain.{identifier(service)}"
 
 
-def contract(service: str, live: Live) -> str:
-    """Return the contract as the text of a .proto file."""
-    signature = live.champion.version.signature
-    reader = live.reader
+def contract(service: str, signature: Signature, reader: Reader) -> str:
+    """Return the contract as the text of a .proto file; `reader` has the columns of requests."""
     rows = "\n".join(
         line
         for column, field, may_lack in zip(reader.columns, fields_of(reader.columns), reader.may_lack, strict=True)
         for line in (f"  // {_told(column, may_lack)}", f"  optional {field.type} {field.name} = {field.number};")
     )
-    label = class_type(signature)
-    # A number of its own for each type: a client made for another one is refused, and not misunderstood.
-    number = {"double": 3, "int64": 5, "string": 6, "bool": 7}[label]
+    told, label = answer_of(signature), label_of(signature)
+    answer = f"  // {_answers(signature)}{', as JSON text' if told.is_json else ''}.\n"
+    answer += f"  {told.type} prediction = {told.number};"
     if signature.task == "multiclass":
-        answer = (
-            f"  // The likeliest class{', as JSON text' if is_json(signature) else ''}.\n"
-            f"  {label} prediction = {number};\n"
-            "  // The probability of each class.\n"
-            "  map<string, double> probabilities = 4;"
-        )
-    elif signature.task == "binary":
-        text = msgspec.json.encode(signature.classes[-1]).decode()
-        answer = f"  // The probability that {_line(signature.label)} is {text}.\n  double prediction = 3;"
-    else:
-        answer = "  double prediction = 3;"
+        answer += "\n  // The probability of each class.\n  map<string, double> probabilities = 4;"
     key = key_type(signature)
     keys = f"  optional {key} key = {2 if key == 'string' else 4};\n" if key else ""
     return _TEXT.format(
-        title=_line(f"{service}: {signature.task} of {signature.label}"),
+        title=_line(f"{service}: {purpose(signature.task, signature.label)}"),
         package=package_of(service),
         rows=rows,
         answer=answer,
         by=" or by the key of its row" if key else "",
         key=keys,
-        truth=f"  // {'JSON text: ' if is_json(signature) else ''}{_truths(signature)}",
-        label=f"  optional {label} label = {number};",
+        truth=f"  // {'JSON text: ' if label.is_json else ''}{_truths(signature)}",
+        label=f"  optional {label.type} label = {label.number};",
     )
 
 
+def _answers(signature: Signature) -> str:
+    """Return what a prediction is, in words."""
+    if signature.task == "binary":
+        return _line(f"The probability that {signature.label} is {shown(signature.classes[-1])}")
+    if signature.task == "multiclass":
+        return "The likeliest class"
+    names = _line(", ".join(column.name for column in signature.outputs) or signature.label)
+    return f"{names}{', the pieces one after another' if signature.streams else ''}"
+
+
 def _truths(signature: Signature) -> str:
-    if signature.task == "regression":
+    if signature.judged_as == "values":
+        return "a number, a text, true or false"
+    if signature.judged_as == "regression":
         return "a number"
-    shown = [msgspec.json.encode(each).decode() for each in signature.classes[:12]]
-    return _line(f"one of {', '.join(shown)}{', …' if len(signature.classes) > 12 else ''}")
+    names = [msgspec.json.encode(each).decode() for each in signature.classes[:12]]
+    return _line(f"one of {', '.join(names)}{', …' if len(signature.classes) > 12 else ''}")
 
 
 def _told(column: Column, may_lack: bool) -> str:
     """Return what a column is, in one line."""
-    words = [_WORDS[column.kind]] if column.kind in _WORDS else []
+    words = ["JSON text"] if is_json(column) else [_WORDS[column.kind]] if column.kind in _WORDS else []
     if column.example is not None:
         words.append(f"such as {shown(column.example)}")
     words.append("may be unset" if may_lack else "required")
@@ -180,6 +222,16 @@ def shown(example: Any) -> str:
     """Return an example in one short line."""
     text = example if isinstance(example, str) else msgspec.json.encode(example).decode()
     return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def without_comments(text: str) -> list[str]:
+    r"""Return the lines of a contract that say something to a compiler.
+
+    >>> without_comments("// a comment\n\nmessage Row {}")
+    ['message Row {}']
+    """
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("//")]
 
 
 def _line(text: str) -> str:

@@ -71,6 +71,15 @@ class Desk:
 
         return Tables(self.service)
 
+    async def read_table(self, live: Live, body: bytes, kind: str) -> tuple[list[Row], list[msgspec.Raw] | None]:
+        """Return the rows of a table, and their texts where they came as such.
+
+        Raises:
+            RequestError: 400, it cannot be read; 413, it is too large; 422, something in it does not fit.
+        """
+        tables = self.tables
+        return await self._loop.run_in_executor(tables.threads, tables.read, live.reader, body, kind)
+
     async def aside(self, work: Callable[..., T], *given: Any) -> T:
         """Return what some work gives that takes longer than the loop can spare, done in a thread."""
         return await self._loop.run_in_executor(None, work, *given)

@@ -11,6 +11,8 @@ from drivetrain.serving.requests import INTEGERS, MAX_PROBLEMS, shown, unfit, wa
 from drivetrain.serving.table import exact, times_read
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
     from drivetrain.data.schema import Column
     from drivetrain.serving.requests import Reader
 
@@ -56,27 +58,31 @@ def fitted(reader: Reader, frame: pl.DataFrame) -> pl.DataFrame:
     ...     error.problems
     [{'row': 1, 'field': 'stops', 'found': '1.5', 'wanted': 'a whole number'}]
     """
-    strange = [
-        {"row": None, "field": name, "found": "an unknown field", "wanted": nearest(name, reader.names)}
-        for name in frame.columns
-        if name not in reader.names
-    ]
     found = fit(reader, frame)
-    problems = [*strange, *found.problems]
+    problems = [*strangers(reader, frame.columns), *found.problems]
     if problems:
         raise unfit(problems[:MAX_PROBLEMS], more=len(problems) > MAX_PROBLEMS)
     return found.frame
 
 
-def fit(reader: Reader, frame: pl.DataFrame, *, text: bool = False, limit: int | None = MAX_PROBLEMS + 1) -> Fit:
+def strangers(reader: Reader, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a problem for each name that is no column of a request."""
+    return [
+        {"row": None, "field": name, "found": "an unknown field", "wanted": nearest(name, reader.names)}
+        for name in names
+        if name not in reader.names
+    ]
+
+
+def fit(reader: Reader, frame: pl.DataFrame, *, text: Container[str] = (), limit: int | None = MAX_PROBLEMS + 1) -> Fit:
     """Return what a version would see of a frame, and up to `limit` problems; other columns are let be.
 
-    With `text`, numbers and truth values may be written out, as in a CSV file.
+    In the columns of `text`, numbers and truth values may be written out, as in a CSV file.
 
     >>> from drivetrain.data.schema import Column
     >>> from drivetrain.serving.requests import Reader
     >>> reader = Reader([Column(name="stops", kind="int", dtype="Int8")])
-    >>> found = fit(reader, pl.DataFrame({"stops": ["2", "many", "300"]}), text=True)
+    >>> found = fit(reader, pl.DataFrame({"stops": ["2", "many", "300"]}), text=["stops"])
     >>> found.frame["stops"].to_list(), found.bad.to_list()
     ([2, None, None], [False, True, True])
     >>> [problem["wanted"] for problem in found.problems]
@@ -95,7 +101,7 @@ def fit(reader: Reader, frame: pl.DataFrame, *, text: bool = False, limit: int |
                 whole.append(_problem(None, column, "nothing", wanted(column)))
             continue
         given = frame[column.name]
-        taken = _taken(given, column, dtype, text=text)
+        taken = _taken(given, column, dtype, text=column.name in text)
         if taken is None:
             columns.append(empty)
             whole.append(_problem(None, column, f"a column of {given.dtype}", wanted(column, _zone(given, dtype))))

@@ -6,12 +6,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
+from drivetrain.data.kinds.kind import KINDS
 from drivetrain.errors import RequestError, nearest
 from drivetrain.serving.columns import from_columns, unnamed
 from drivetrain.serving.encoding import QUICK_BYTES
-from drivetrain.serving.media import TYPES, kind_of
+from drivetrain.serving.media import TYPES, as_csv, kind_of
 from drivetrain.serving.requests import MAX_PROBLEMS, parse, shown, too_many_rows, unfit, wanted
-from drivetrain.serving.route import JSON, Answer, Request, Route, as_json, extra_headers, in_words
+from drivetrain.serving.route import JSON, Answer, Bodies, Body, Request, Route, as_json, extra_headers, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # What reads the rows of each form, out of what stands under its name.
 Forms: TypeAlias = "Mapping[str, Callable[[Any, Reader, int], list[Row]]]"
 _JSON_BODY = ("application/json",)
+_ROWS: dict[str, Any] = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}}
+_LISTS: dict[str, Any] = {"type": "array", "items": {"type": "array"}}
 _CODES = {
     413: "REQUEST_LIMIT_EXCEEDED",
     500: "INTERNAL_ERROR",
@@ -58,16 +61,59 @@ class Invocations:
         return [
             Route("GET", "/ping", self.ping, refuse=refused),
             Route("GET", "/health", self.ping, refuse=refused),
-            Route("POST", "/invocations", self.invocations, takes=tuple(TYPES), refuse=refused),
+            Route("POST", "/invocations", self.invocations, tuple(TYPES), refused, self._bodies),
             Route("GET", "/v1/models", self.models, refuse=refused_v1),
             Route("GET", "/v1/models/{model}", self.model, refuse=refused_v1),
-            Route("POST", "/v1/models/{model}:predict", self.predict, takes=_JSON_BODY, refuse=refused_v1),
+            Route("POST", "/v1/models/{model}:predict", self.predict, _JSON_BODY, refused_v1, self._bodies_v1),
         ]
+
+    def _bodies(self, live: Live) -> Bodies:
+        from drivetrain.serving.openapi import example_request, object_of
+
+        row = example_request(live)
+        split = {"columns": list(row), "data": [list(row.values())] * 2}
+        bodies = self._bodies_v1(live)
+        asked = bodies.asked["application/json"]
+        frames = {"dataframe_split": {"dataframe_split": split}, "dataframe_records": {"dataframe_records": [row, row]}}
+        schema = object_of({"columns": {"type": "array", "items": {"enum": live.reader.names}}, "data": _LISTS})
+        schemas = [_form("dataframe_split", schema), _form("dataframe_records", _ROWS)]
+        return Bodies(
+            {
+                "application/json": Body({"oneOf": [*schemas, *asked.schema["oneOf"]]}, frames | asked.examples),
+                "text/csv": Body({"type": "string"}, {"two rows": as_csv([row, row])}),
+                "application/vnd.apache.parquet": Body({"type": "string", "format": "binary"}),
+            },
+            bodies.told,
+        )
+
+    def _bodies_v1(self, live: Live) -> Bodies:
+        from drivetrain.serving.openapi import array_of, example_answer, example_request, object_of
+
+        row, answer = example_request(live), example_answer(live)
+        columns = {"type": "object", "additionalProperties": {"type": "array"}}
+        examples = {
+            "instances": {"instances": [row, row]},
+            "lists": {"instances": [[row.get(name) for name in live.reader.names]] * 2},
+            "columns": {"inputs": {name: [value] * 2 for name, value in row.items()}},
+        }
+        told: dict[str, Any] = {"predictions": {"type": "array"}, "probabilities": array_of({"type": "array"})}
+        told |= dict.fromkeys(("ids", "versions"), array_of({"type": "string"}))
+        shown = {
+            "predictions": [answer["prediction"]] * 2,
+            "ids": [answer["id"]] * 2,
+            "versions": [answer["version"]] * 2,
+        }
+        either = {"anyOf": [_ROWS["items"], {"type": "array"}]}
+        forms = [_form("instances", array_of(either)), _form("inputs", columns)]
+        return Bodies(
+            {"application/json": Body({"oneOf": forms}, examples)},
+            {"application/json": Body(object_of(told, optional=["probabilities"]), {"two rows": shown})},
+        )
 
     async def ping(self, request: Request) -> Answer:
         """Tell whether there is a version to answer with."""
         self._desk.live()
-        return Answer(200, JSON, "\n")
+        return Answer(200, JSON, '{"status":"ready"}')
 
     async def models(self, request: Request) -> Answer:
         """List the one model."""
@@ -85,7 +131,7 @@ class Invocations:
         kind = kind_of(request.headers.get("content-type") or "")
         if kind == "json":
             return await self._answer(live, await self._read(request.body, live.reader, FORMS))
-        rows, _ = await self._desk.aside(self._desk.tables.read, live.reader, request.body, kind)
+        rows, _ = await self._desk.read_table(live, request.body, kind)
         return await self._answer(live, rows)
 
     async def predict(self, request: Request) -> Answer:
@@ -112,6 +158,12 @@ class Invocations:
         if reply.probabilities is not None:
             told["probabilities"] = reply.probabilities
         return Answer(200, JSON, as_json({**told, "ids": reply.ids, "versions": reply.versions}))
+
+
+def _form(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object with the rows under this name and no other."""
+    properties = {name: schema, "params": {"type": "object"}}
+    return {"type": "object", "properties": properties, "required": [name], "additionalProperties": False}
 
 
 def read(body: bytes, reader: Reader, forms: Forms, limit: int) -> list[Row]:
@@ -206,7 +258,7 @@ def _from_lists(data: list[Any], names: list[str] | None, reader: Reader, limit:
 
 def _from_instances(given: Any, reader: Reader, limit: int) -> list[Row]:
     """Return the rows of a list of objects, of lists in the signature's order, or of values of the only column."""
-    if isinstance(given, list) and not any(isinstance(row, dict) for row in given):
+    if isinstance(given, list) and given and not any(isinstance(row, dict) for row in given):
         return _from_lists(given, None, reader, limit)
     return _from_records(given, reader, limit)
 
@@ -215,9 +267,10 @@ def _from_inputs(given: Any, reader: Reader, limit: int) -> list[Row]:
     """Return the rows of an object with a list for each column, or of what `instances` takes."""
     if not isinstance(given, dict):
         return _from_instances(given, reader, limit)
-    # A column of one value in each row may come as rows with one value.
+    plain = {column.name for column in reader.columns if column.kind not in (*KINDS, "other")}
     columns = {
-        name: list(map(_alone, values)) if isinstance(values, list) else [values] for name, values in given.items()
+        name: [values] if not isinstance(values, list) else list(map(_alone, values)) if name in plain else values
+        for name, values in given.items()
     }
     counts = {name: len(values) for name, values in columns.items()}
     rows = next(iter(counts.values()), 0)

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 # What a body of each type is. The first name of a kind is the one that answers bear.
 TYPES = {
     "application/vnd.apache.arrow.stream": "arrow stream",
@@ -43,3 +50,17 @@ def answer_kind(accepted: str, kind: str) -> str:
         if share > 0 and name.strip() in TYPES:
             weighed.append((-share, place, TYPES[name.strip()]))
     return min(weighed)[2] if weighed else kind
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return plain rows as CSV, with a first line of names.
+
+    >>> as_csv([{"stops": 2, "is_new": True, "wind": None}]).splitlines()
+    ['stops,is_new,wind', '2,true,']
+    """
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(rows[0])
+    for row in rows:
+        writer.writerow([str(value).lower() if isinstance(value, bool) else value for value in row.values()])
+    return target.getvalue()

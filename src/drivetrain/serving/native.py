@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain import __version__
-from drivetrain.serving.media import NAMES, TYPES, answer_kind, kind_of
-from drivetrain.serving.route import JSON, Answer, Headers, Request, Route, as_json
+from drivetrain.serving.interface import digest_of
+from drivetrain.serving.media import NAMES, TYPES, answer_kind, as_csv, kind_of
+from drivetrain.serving.route import JSON, Answer, Bodies, Body, Headers, Request, Route, as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from drivetrain.serving.desk import Desk
+    from drivetrain.serving.live import Live
 
 HTML: Headers = [
     ("content-type", "text/html; charset=utf-8"),
@@ -25,28 +27,75 @@ HTML: Headers = [
 PROMETHEUS: Headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8")]
 TEXT: Headers = [("content-type", "text/plain; charset=utf-8")]
 _JSON_BODY = ("application/json",)
+_BINARY = [NAMES[kind] for kind in ("arrow stream", "arrow file", "parquet")]
 
 
 class Native:
     """Answers in our own protocol."""
 
-    def __init__(self, desk: Desk, more_metrics: Callable[[], str] = str) -> None:
-        self._desk, self._more_metrics = desk, more_metrics
+    def __init__(self, desk: Desk, others: Sequence[Route] = (), more_metrics: Callable[[], str] = str) -> None:
+        self._desk, self._others, self._more_metrics = desk, others, more_metrics
 
     def routes(self) -> list[Route]:
         """Return what it answers."""
         return [
-            Route("GET", "/", self.page),
-            Route("GET", "/docs", self.page),
+            Route("GET", "/", self.page, gives="text/html"),
+            Route("GET", "/docs", self.page, gives="text/html"),
             Route("GET", "/healthz", self.health),
             Route("GET", "/readyz", self.readiness),
-            Route("GET", "/metrics", self.metrics),
+            Route("GET", "/metrics", self.metrics, gives="text/plain"),
             Route("GET", "/openapi.json", self.openapi),
-            Route("GET", "/service.proto", self.contract),
+            Route("GET", "/service.proto", self.contract, gives="text/plain"),
             Route("GET", "/version", self.version),
-            Route("POST", "/feedback", self.feedback, takes=_JSON_BODY),
-            Route("POST", "/predict", self.predict, takes=tuple(TYPES)),
+            Route("POST", "/feedback", self.feedback, takes=_JSON_BODY, describe=self._feedback_bodies),
+            Route("POST", "/predict", self.predict, takes=tuple(TYPES), describe=self._predict_bodies),
         ]
+
+    def _predict_bodies(self, live: Live) -> Bodies:
+        from drivetrain.serving.openapi import array_of, example_answer, example_request, object_of, ref
+
+        row, answer = example_request(live), example_answer(live)
+        many = {**array_of(ref("Row")), "maxItems": self._desk.service.max_rows}
+        binary = {kind: Body({"type": "string", "format": "binary"}) for kind in _BINARY}
+        flat = {name: value for name, value in answer.items() if name != "probabilities"}
+        return Bodies(
+            {
+                "application/json": Body({"oneOf": [ref("Row"), many]}, {"one row": row, "two rows": [row, row]}),
+                "text/csv": Body({"type": "string"}, {"two rows": as_csv([row, row])}),
+                "application/x-ndjson": Body({"type": "string"}, {"two rows": f"{as_json(row)}\n{as_json(row)}\n"}),
+                **binary,
+            },
+            {
+                "application/json": Body(
+                    {"oneOf": [ref("Prediction"), object_of({"predictions": array_of(ref("Prediction"))})]},
+                    {"one row": answer, "two rows": {"predictions": [answer, answer]}},
+                ),
+                "text/csv": Body({"type": "string"}, {"two rows": as_csv([flat, flat])}),
+                "application/x-ndjson": Body({"type": "string"}),
+                **binary,
+            },
+        )
+
+    def _feedback_bodies(self, live: Live) -> Bodies:
+        from drivetrain.serving.openapi import EXAMPLE_ID, array_of, object_of
+
+        signature = live.champion.version.signature
+        known: dict[str, Any] = {"enum": list(signature.classes)}
+        if signature.judged_as == "regression":
+            known = {"type": "number"}
+        elif signature.judged_as == "values":
+            known = {"type": ["number", "string", "boolean"]}
+        forms = [object_of({"id": {"type": "string", "pattern": "^pred-[0-9a-z]{18}$"}, "label": known})]
+        if signature.roles.key:
+            forms.append(object_of({"key": {"type": ["string", "integer"]}, "label": known}))
+        for each in forms:
+            each["additionalProperties"] = False
+        one: dict[str, Any] = {"oneOf": forms} if len(forms) > 1 else forms[0]
+        label = {"id": EXAMPLE_ID, "label": signature.classes[-1] if signature.classes else 1.0}
+        return Bodies(
+            {"application/json": Body({"oneOf": [one, array_of(one)]}, {"one": label, "two": [label, label]})},
+            {"application/json": Body(object_of({"accepted": {"type": "integer"}}), {"one": {"accepted": 1}})},
+        )
 
     async def predict(self, request: Request) -> Answer:
         """Answer one object, an array of them, or a table of rows."""
@@ -72,7 +121,7 @@ class Native:
 
         desk = self._desk
         live, kind = desk.live(), kind_of(request.headers.get("content-type") or "")
-        rows, texts = await desk.aside(desk.tables.read, live.reader, request.body, kind)
+        rows, texts = await desk.read_table(live, request.body, kind)
         form = answer_kind(request.headers.get("accept") or "", kind)
         if form == "json":
             given = live.reader.texts(rows) if texts is None else texts
@@ -106,6 +155,7 @@ class Native:
         told: dict[str, Any] = {
             arm: {
                 "version": each.version.id,
+                "signature": digest_of(each.version.signature),
                 "created_at": each.version.created_at,
                 "run": each.version.run,
                 "build": each.build,
@@ -120,19 +170,22 @@ class Native:
         """Describe the address in OpenAPI 3.1."""
         from drivetrain.serving.openapi import description
 
-        return Answer(200, JSON, as_json(description(self._desk.service, self._desk.live())))
+        routes = [*self.routes(), *self._others]
+        return Answer(200, JSON, as_json(description(self._desk.service, self._desk.live(), routes)))
 
     async def contract(self, request: Request) -> Answer:
         """Give the typed gRPC service as the text of a .proto file."""
         from drivetrain.serving.contract import contract
 
-        return Answer(200, TEXT, contract(self._desk.service.name, self._desk.live()))
+        live = self._desk.live()
+        return Answer(200, TEXT, contract(self._desk.service.name, live.champion.version.signature, live.reader))
 
     async def page(self, request: Request) -> Answer:
         """Show the service to people."""
         from drivetrain.serving.page import page
 
-        return Answer(200, HTML, page(self._desk.service, self._desk.answering, self._desk.problem))
+        routes = [*self.routes(), *self._others]
+        return Answer(200, HTML, page(self._desk.service, self._desk.answering, self._desk.problem, routes))
 
 
 def one_line(text: bytes) -> msgspec.Raw:

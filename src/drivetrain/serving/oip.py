@@ -14,8 +14,18 @@ from drivetrain.serving.batching import Reply
 from drivetrain.serving.encoding import QUICK_BYTES
 from drivetrain.serving.live import Live
 from drivetrain.serving.requests import parse
-from drivetrain.serving.route import JSON, Answer, Request, Route, as_json, extra_headers, in_words
-from drivetrain.serving.tensors import answers, from_bytes, from_values, inputs_of, outputs_of, rows_from, to_bytes
+from drivetrain.serving.route import JSON, Answer, Bodies, Body, Request, Route, as_json, extra_headers, in_words
+from drivetrain.serving.tensors import (
+    DATATYPES,
+    answers,
+    examples,
+    from_bytes,
+    from_values,
+    inputs_of,
+    outputs_of,
+    rows_from,
+    to_bytes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,8 +111,52 @@ class Oip:
         }
         return [
             *(Route("GET", path, answer, refuse=refused) for path, answer in gets.items()),
-            *(Route("POST", path, answer, takes=_BODIES, refuse=refused) for path, answer in posts.items()),
+            *(
+                Route("POST", path, answer, _BODIES, refused, self._bodies if answer == self.infer else _no_bodies)
+                for path, answer in posts.items()
+            ),
         ]
+
+    def _bodies(self, live: Live) -> Bodies:
+        from drivetrain.serving.openapi import array_of, example_answer, example_request, object_of
+
+        row, answer = example_request(live), example_answer(live)
+        signature = live.champion.version.signature
+        inputs = [
+            {"name": each.name, "datatype": each.datatype, "shape": each.shape, "data": each.values}
+            for each in examples(live.reader, row)
+        ]
+        shares = [list(answer["probabilities"].values())] * 2 if "probabilities" in answer else None
+        reply = Reply([answer["id"]] * 2, [answer["version"]] * 2, [answer["prediction"]] * 2, shares)
+        outputs = [
+            {"name": each.name, "datatype": each.datatype, "shape": each.shape, "data": each.values}
+            for each in answers(reply, signature)
+        ]
+        tensor: dict[str, Any] = {
+            "name": {"type": "string"},
+            "datatype": {"enum": list(DATATYPES)},
+            "shape": array_of({"type": "integer"}),
+            "data": {"type": "array"},
+            "parameters": {"type": "object"},
+        }
+        wanted = object_of({"name": {"enum": [each["name"] for each in outputs]}})
+        asked = object_of(
+            {"inputs": array_of(object_of(tensor, optional=["parameters"])), "id": {"type": "string"},
+             "outputs": array_of(wanted), "parameters": {"type": "object"}},
+            optional=["id", "outputs", "parameters"],
+        )  # fmt: skip
+        told = object_of(
+            {"model_name": {"type": "string"}, "model_version": {"type": "string"}, "id": {"type": "string"},
+             "outputs": array_of(object_of(tensor, optional=["data", "parameters"]))},
+            optional=["id"],
+        )  # fmt: skip
+        shown = {"model_name": self._desk.service.model, "model_version": answer["version"].rpartition("@")[2]}
+        only = {"inputs": inputs, "id": "seven", "outputs": [{"name": outputs[0]["name"]}]}
+        binary = {"application/octet-stream": Body({"type": "string", "format": "binary"})}
+        return Bodies(
+            {"application/json": Body(asked, {"two rows": {"inputs": inputs}, "one output": only}), **binary},
+            {"application/json": Body(told, {"two rows": {**shown, "outputs": outputs}}), **binary},
+        )
 
     async def server(self, request: Request) -> Answer:
         """Tell who answers, and what is understood beyond the core of the protocol."""
@@ -225,6 +279,10 @@ class Oip:
         if self._pinned is None or self._pinned[0] is not live:
             self._pinned = (live, Live(live.want, live.champion, None))
         return self._pinned[1]
+
+
+def _no_bodies(live: Live) -> Bodies:
+    return Bodies({}, {"application/json": Body({})})
 
 
 def read(body: bytes, header: str | None) -> tuple[Inference, list[Tensor]]:

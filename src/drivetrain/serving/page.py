@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from drivetrain.serving.openapi import example_request
+from drivetrain.serving.openapi import description, example_request
 from drivetrain.serving.requests import wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from drivetrain.registry.version import Signature
     from drivetrain.serving.live import Live
+    from drivetrain.serving.route import Route
     from drivetrain.serving.service import Terms
 
 # The page itself puts the address there that it was asked at.
 _ORIGIN = '<span class="origin">http://127.0.0.1:8000</span>'
 
 
-def page(service: Terms, live: Live | None, problem: str) -> str:
+def page(service: Terms, live: Live | None, problem: str, routes: Sequence[Route]) -> str:
     """Return the page, whether or not there is a version to answer with."""
     if live is None:
         reason = problem or f"{service.model} has no champion yet: run the pipeline, and this page comes to life"
@@ -32,7 +35,7 @@ def page(service: Terms, live: Live | None, problem: str) -> str:
         badges += _badge("", f"<b>{escape(live.challenger.version.id)}</b> answers {live.want.share:.0%} as canary")
     if problem:
         badges += _badge("bad", escape(problem))
-    return _filled(service.name, badges, _summary(signature), _body(live))
+    return _filled(service.name, badges, _summary(signature), _body(service, live, routes))
 
 
 @cache
@@ -61,13 +64,34 @@ def _summary(signature: Signature) -> str:
     return f"Estimates {label}."
 
 
-def _body(live: Live) -> str:
+def forms_of(service: Terms, live: Live, routes: Sequence[Route]) -> list[dict[str, str]]:
+    """Return each example of a request that can be written as text: its name, path, type and body."""
+    found = []
+    shown = [route for route in routes if "{version}" not in route.path]  # they are asked as without a version
+    for path, methods in description(service, live, shown)["paths"].items():
+        for operation in methods.values():
+            for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+                for name, example in content.get("examples", {}).items():
+                    value = example["value"]
+                    body = value if isinstance(value, str) else _pretty(value)
+                    for parameter in operation.get("parameters", []):
+                        path = path.replace(f"{{{parameter['name']}}}", parameter["schema"]["enum"][0])
+                    short = kind.rpartition("/")[2].removeprefix("x-")
+                    found.append({"name": f"{path} · {short} · {name}", "path": path, "type": kind, "body": body})
+    return found
+
+
+def _pretty(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def _body(service: Terms, live: Live, routes: Sequence[Route]) -> str:
     example = example_request(live)
-    short = _json(example)
-    pretty = msgspec.json.format(msgspec.json.encode(example), indent=2).decode()
+    forms = sorted(forms_of(service, live, routes), key=lambda form: form["path"] != "/predict")
+    data = _json(forms).replace("<", "\\u003c")  # nothing in it ends the script
+    options = "".join(f"<option>{escape(form['name'])}</option>" for form in forms)
     label = live.champion.version.signature.classes[-1:] or [1.0]
     feedback = _json({"id": "pred-…", "label": label[0]})
-    quoted = short.replace("'", "'\\''")
     rows = "".join(
         f'<tr><td class="name">{escape(column.name)}</td><td>{escape(wanted(column))}'
         f"{', or left out' if may_lack else ''}</td>"
@@ -76,16 +100,18 @@ def _body(live: Live) -> str:
     )
     return f"""
 <h2 id="try">Try it</h2>
+<div class="row"><label for="form">Form</label><select id="form">{options}</select></div>
+<script type="application/json" id="forms">{data}</script>
 <div class="try">
-<textarea id="request" spellcheck="false" aria-label="The request">{escape(pretty)}</textarea>
+<textarea id="request" spellcheck="false" aria-label="The request">{escape(forms[0]["body"])}</textarea>
 <pre id="reply" class="card" aria-live="polite" aria-label="The answer"></pre>
 </div>
-<div class="row"><button id="send">Predict</button><button id="reset" class="plain">Example again</button>
+<div class="row"><button id="send">Send</button><button id="reset" class="plain">Example again</button>
 <span id="status" class="soft" role="status"></span></div>
 <h2>From a program</h2>
-<div class="card"><pre><code>curl -s {_ORIGIN}/predict -H 'content-type: application/json' \\
-  -d '{escape(quoted)}'</code></pre></div>
-<p class="soft">An array of such objects is answered as one batch. When the truth is known, send it:</p>
+<div class="card"><pre><code id="curl"></code></pre></div>
+<p class="soft">Arrow and Parquet are read as well, and the clients of Triton, KServe and MLflow work as they are.
+When the truth is known, send it:</p>
 <div class="card"><pre><code>curl -s {_ORIGIN}/feedback -H 'content-type: application/json' \\
   -d '{escape(feedback)}'</code></pre></div>
 <h2>What it takes</h2>

@@ -236,9 +236,14 @@ def type_of(column: Column) -> Any:
         narrow = Annotated[float, Meta(ge=-_FLOAT32_LIMIT, le=_FLOAT32_LIMIT)]
         return narrow if column.dtype == "Float32" else float
     if column.kind == "datetime":
-        return Annotated[datetime, Meta(tz="time_zone=" in column.dtype and "time_zone=None" not in column.dtype)]
+        return Annotated[datetime, Meta(tz=has_zone(column))]
     kinds: dict[str, Any] = {"bool": bool, "str": str, "date": date}
     return kinds.get(column.kind, Any)
+
+
+def has_zone(column: Column) -> bool:
+    """Return whether the times of a column come with their offset."""
+    return "time_zone=" in column.dtype and "time_zone=None" not in column.dtype
 
 
 def wanted(column: Column, reason: str = "") -> str:

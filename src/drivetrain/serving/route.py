@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from drivetrain.errors import RequestError, nearest
+
+if TYPE_CHECKING:
+    from drivetrain.serving.live import Live
 
 Headers = list[tuple[str, str]]
 
@@ -21,6 +24,20 @@ class Answer(NamedTuple):
     status: int
     headers: Headers
     body: str | bytes
+
+
+class Body(NamedTuple):
+    """A kind of body in a description: its JSON schema, and examples by what they show."""
+
+    schema: dict[str, Any]
+    examples: dict[str, Any] = {}
+
+
+class Bodies(NamedTuple):
+    """What a route is asked, and what it answers, by media type."""
+
+    asked: dict[str, Body]
+    told: dict[str, Body]
 
 
 class Request(NamedTuple):
@@ -54,7 +71,8 @@ def in_words(error: RequestError) -> str:
     told = []
     for problem in error.problems[:3]:
         row = "" if problem["row"] is None else f" of row {problem['row']}"
-        told.append(f"{problem['field'] or 'something'}{row} is {problem['found']}, and should be {problem['wanted']}")
+        field = (problem["field"] or "something")[:60]
+        told.append(f"{field}{row} is {problem['found']}, and should be {problem['wanted']}")
     more = f"; and {len(error.problems) - 3} more" if len(error.problems) > 3 else ""
     return f"{error.message}: {'; '.join(told)}{more}" if told else error.message
 
@@ -75,8 +93,9 @@ def extra_headers(error: RequestError) -> Headers:
 class Route(msgspec.Struct, frozen=True):
     """What answers at a path such as `/v2/models/{model}/infer`.
 
-    `takes` are the media types of the bodies that it reads; without any, a body is not read. `refuse` writes an error
-    down in the form of the route's protocol.
+    `takes` are the media types of the bodies that it reads; without any, a body is not read. `gives` is that of its
+    answer. `refuse` writes an error down in the form of the route's protocol. `describe` returns what it is asked and
+    what it answers, with examples; the first line of the handler's docstring says what it does.
     """
 
     method: str
@@ -84,6 +103,8 @@ class Route(msgspec.Struct, frozen=True):
     handle: Callable[[Request], Awaitable[Answer]]
     takes: tuple[str, ...] = ()
     refuse: Callable[[RequestError], Answer] = refusal
+    describe: Callable[[Live], Bodies] | None = None
+    gives: str = "application/json"
 
 
 class Routes:

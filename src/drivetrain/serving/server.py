@@ -57,7 +57,7 @@ def serve(
     grpc_port = project.get("serve.grpc_port") if grpc_port is None else grpc_port
     check_address(host, token)
     check_port(host, port)
-    check_grpc(host, grpc_port)
+    check_grpc(host, grpc_port, http_port=port)
     callbacks = callbacks_of(project.get("serve.callback_hosts"), project.get("serve.callback_secret"))
     check_callbacks(callbacks)
     _run(
@@ -126,15 +126,19 @@ def check_port(host: str, port: int, *, instead: str = "--port") -> None:
             ) from error
 
 
-def check_grpc(host: str, port: int, *, instead: str = "--grpc-port") -> None:
-    """Raise an error where gRPC is asked for and cannot be answered; a port of 0 asks for none.
+def check_grpc(host: str, port: int, *, http_port: int, instead: str = "--grpc-port") -> None:
+    """Raise an error where gRPC is asked for and cannot be answered beside HTTP; a port of 0 asks for none.
 
     Raises:
         MissingExtra: its library is not installed.
-        UsageError: the port is taken.
+        UsageError: the port is taken, or is that of HTTP.
     """
     if port:
         check_installed()
+        if port == http_port:
+            raise UsageError(
+                f"gRPC cannot have the port {port}: HTTP has it", remedy=f"choose another port with {instead}"
+            )
         check_port(host, port, instead=instead)
 
 

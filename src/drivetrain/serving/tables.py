@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import polars as pl
 
+from drivetrain.data.kinds.kind import KINDS
 from drivetrain.errors import RequestError
-from drivetrain.serving.fit import fit, fitted
+from drivetrain.serving.fit import fit, fitted, strangers
 from drivetrain.serving.requests import MAX_PROBLEMS, too_many_rows, unfit, wanted
 from drivetrain.serving.unpack import Unpacker
 
@@ -25,12 +27,15 @@ class Tables:
 
     def __init__(self, terms: Terms) -> None:
         self._max_rows = terms.max_rows
+        # Of their own: where tables wait for each other, nothing else waits for them.
+        self.threads = ThreadPoolExecutor(2, thread_name_prefix="tables")
         self._unpacker = Unpacker(
             max_rows=terms.max_rows, max_body_bytes=terms.max_body_bytes, timeout_s=terms.timeout_s
         )
 
     def close(self) -> None:
         """End the process that unpacks tables."""
+        self.threads.shutdown(wait=False, cancel_futures=True)
         self._unpacker.close()
 
     def read(self, reader: Reader, body: bytes, kind: str) -> tuple[list[Row], list[msgspec.Raw] | None]:
@@ -41,6 +46,10 @@ class Tables:
         """
         if kind == "ndjson":
             return _from_lines(reader, body, self._max_rows)
+        special = [column.name for column in reader.columns if column.kind in KINDS]
+        if special:
+            message = f"{', '.join(special)} is more than a column of a table: send JSON, or lines of it"
+            raise RequestError(status=415, message=message)
         frame = from_csv(body, reader, self._max_rows) if kind == "csv" else self._unpacker.read(body, kind)
         return rows_of(reader, frame), None
 
@@ -63,7 +72,10 @@ def rows_of(reader: Reader, frame: pl.DataFrame) -> list[Row]:
             problems.append({"row": row, "field": column.name, "found": shown, "wanted": wanted(column)})
     if problems:
         raise unfit(problems[:MAX_PROBLEMS], more=len(problems) > MAX_PROBLEMS)
-    return found.fill_nan(None).rows()
+    try:
+        return found.fill_nan(None).rows()
+    except (pl.exceptions.PanicException, ValueError, OverflowError) as error:  # a day that no calendar has
+        raise RequestError(status=400, message=f"the table holds a value that cannot be read: {error}") from None
 
 
 def from_csv(body: bytes, reader: Reader, limit: int) -> pl.DataFrame:
@@ -72,8 +84,11 @@ def from_csv(body: bytes, reader: Reader, limit: int) -> pl.DataFrame:
     Raises:
         RequestError: 400, it cannot be read; 413, it has more than `limit` rows; 422, a value is not of its column.
     """
-    if not body.strip():
-        raise RequestError(status=400, message="the body is empty: the first line of a CSV body has the names")
+    try:
+        if not body.decode().strip():
+            raise RequestError(status=400, message="the body is empty: the first line of a CSV body has the names")
+    except UnicodeDecodeError as error:
+        raise RequestError(status=400, message=f"the body is not UTF-8 (byte {error.start})") from None
     try:
         texts = pl.read_csv(body, infer_schema=False, n_rows=limit + 1, raise_if_empty=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
@@ -81,12 +96,11 @@ def from_csv(body: bytes, reader: Reader, limit: int) -> pl.DataFrame:
         raise RequestError(status=400, message=f"the body cannot be read as CSV: {reason}") from None
     if texts.height > limit:
         raise too_many_rows(_lines(body), limit)
-    found = fit(reader, texts, text=True)
-    if found.problems:
-        raise unfit(found.problems[:MAX_PROBLEMS], more=len(found.problems) > MAX_PROBLEMS)
-    others = [texts[name] for name in texts.columns if name not in reader.names]
-    given = [name for name in texts.columns if name in reader.names]
-    return found.frame.select(given).with_columns(others)
+    found = fit(reader, texts, text=reader.names)
+    problems = [*strangers(reader, texts.columns), *found.problems]
+    if problems:
+        raise unfit(problems[:MAX_PROBLEMS], more=len(problems) > MAX_PROBLEMS)
+    return found.frame
 
 
 def _lines(body: bytes) -> int:
@@ -107,7 +121,8 @@ def _from_lines(reader: Reader, body: bytes, limit: int) -> tuple[list[Row], lis
 def written(reply: Reply, signature: Signature, kind: str) -> bytes:
     """Return what the rows were answered as a table of some kind: `id`, `version`, `prediction`, `probabilities`.
 
-    In CSV the probability of each class is a column of its own, `probability_CLASS`.
+    What a model of your own gives is told as JSON. In CSV the probability of each class is a column of its own,
+    `probability_CLASS`.
     """
     frame = answered(reply, signature)
     target = io.BytesIO()
@@ -129,11 +144,16 @@ def written(reply: Reply, signature: Signature, kind: str) -> bytes:
 
 def answered(reply: Reply, signature: Signature) -> pl.DataFrame:
     """Return what the rows were answered as a frame."""
-    dtype = pl.Series(signature.classes).dtype if signature.task == "multiclass" else pl.Float64()
+    values: list[Any] = reply.predictions
+    dtype: pl.DataType = pl.Float64()
+    if signature.task == "multiclass":
+        dtype = pl.Series(signature.classes).dtype
+    elif signature.task == "values":  # of any kind, and so told as JSON
+        values, dtype = [msgspec.json.encode(each).decode() for each in values], pl.String()
     columns: dict[str, Any] = {
         "id": pl.Series(reply.ids, dtype=pl.String),
         "version": pl.Series(reply.versions, dtype=pl.String),
-        "prediction": pl.Series(reply.predictions, dtype=dtype),
+        "prediction": pl.Series(values, dtype=dtype),
     }
     if signature.task == "multiclass":
         schema = {str(each): pl.Float64 for each in signature.classes}

@@ -16,7 +16,7 @@ from drivetrain.serving.columns import NUMERIC, from_columns, unnamed
 from drivetrain.serving.requests import MAX_PROBLEMS, shown, too_many_rows, unfit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from drivetrain.data.schema import Column
     from drivetrain.registry.version import Signature
@@ -31,6 +31,7 @@ DTYPES: dict[str, Any] = {
     **{f"UINT{bits}": np.dtype(f"<u{bits // 8}") for bits in _BITS},
     **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
 }
+_NAMES = {dtype.name: name for name, dtype in DTYPES.items()}
 DATATYPES = (*DTYPES, "BF16", "BYTES")
 # What JSON may write an element as; the largest of UINT64 are beyond what msgspec compares.
 _ELEMENTS: dict[str, Any] = {
@@ -61,7 +62,9 @@ class Described(msgspec.Struct, frozen=True):
 
 
 def datatype_of(column: Column) -> str:
-    """Return the datatype in which a column is asked for; dates and times are ISO text."""
+    """Return the datatype of a column; dates and times are ISO text, images base64, and structures JSON."""
+    if column.kind == "tensor":
+        return _NAMES.get(column.dtype, "BYTES")
     if column.kind == "bool":
         return "BOOL"
     if column.kind == "int":
@@ -73,15 +76,35 @@ def datatype_of(column: Column) -> str:
 
 def inputs_of(reader: Reader) -> list[Described]:
     """Return what a version takes: a tensor for each column of its requests."""
-    return [Described(column.name, datatype_of(column), [-1]) for column in reader.columns]
+    return [Described(column.name, datatype_of(column), _shape_of(column)) for column in reader.columns]
+
+
+def _shape_of(column: Column) -> list[int]:
+    lengths = column.form["shape"] if column.kind == "tensor" else []
+    return [-1, *(-1 if length is None else length for length in lengths)]
+
+
+def examples(reader: Reader, row: Mapping[str, Any]) -> list[Tensor]:
+    """Return a row of plain values twice, as the tensors that ask for it."""
+    return [_told(column, [row[column.name]] * 2) for column in reader.columns if column.name in row]
 
 
 def outputs_of(signature: Signature) -> list[Described]:
     """Return what a version gives: its answers, and for each row the id of the prediction and the version."""
-    found = [Described("prediction", _datatype_of_prediction(signature), [-1])]
+    if signature.task == "values":
+        found = [Described(column.name, *_form_of(column, signature)) for column in signature.outputs]
+    else:
+        found = [Described("prediction", _datatype_of_prediction(signature), [-1])]
     if signature.task == "multiclass":
         found.append(Described("probabilities", "FP64", [-1, len(signature.classes)]))
     return [*found, Described("id", "BYTES", [-1]), Described("version", "BYTES", [-1])]
+
+
+def _form_of(column: Column, signature: Signature) -> tuple[str, list[int]]:
+    """Return datatype and shape of what a model gives; pieces of a stream, and what may be null, are JSON."""
+    if signature.streams or column.nullable:
+        return "BYTES", [-1]
+    return datatype_of(column), _shape_of(column)
 
 
 def _datatype_of_prediction(signature: Signature) -> str:
@@ -109,12 +132,48 @@ def answers(reply: Reply, signature: Signature, names: Sequence[str] = ()) -> li
         values: Any
         if name == "probabilities":
             values = list(chain.from_iterable(reply.probabilities or []))
+        elif signature.task == "values" and name not in ("id", "version"):
+            found.append(_given(name, reply, signature))
+            continue
         elif name == "prediction":
             values = [str(each) for each in reply.predictions] if datatype == "BYTES" else reply.predictions
         else:
             values = reply.ids if name == "id" else reply.versions
         found.append(Tensor(name, datatype, shape, values))
     return found
+
+
+def _given(name: str, reply: Reply, signature: Signature) -> Tensor:
+    """Return one of the outputs of a model that gives values."""
+    column = next(each for each in signature.outputs if each.name == name)
+    values = reply.predictions if len(signature.outputs) == 1 else [each[name] for each in reply.predictions]
+    if signature.streams or column.nullable:
+        return Tensor(name, "BYTES", [len(values)], [_json(each) for each in values])
+    return _told(column, values)
+
+
+def _told(column: Column, values: list[Any]) -> Tensor:
+    """Return plain values of a column as a tensor, the first dimension of which are the rows."""
+    datatype = datatype_of(column)
+    if column.kind == "tensor":
+        try:
+            array = np.array(values, object if datatype == "BYTES" else DTYPES[datatype])
+        except ValueError:
+            array = np.empty(0, object)
+        lengths = _shape_of(column)[1:]
+        if not values:
+            array = array.reshape([0, *(max(0, length) for length in lengths)])
+        if array.ndim != 1 + len(lengths):
+            found = "arrays of several shapes"
+            raise _bad(column.name, found, "one shape for all rows: ask for these rows one by one")
+        return Tensor(column.name, datatype, list(array.shape), array.ravel().tolist())
+    if column.kind in ("structure", "other"):
+        values = [_json(each) for each in values]
+    return Tensor(column.name, datatype, [len(values)], values)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> Tensor:
@@ -266,18 +325,45 @@ def _gathered(reader: Reader, tensors: Sequence[Tensor], limit: int) -> tuple[in
             found, right = "an unknown input", nearest(tensor.name, reader.names)
         elif tensor.name in columns:
             found, right = "two tensors", "one"
-        elif len(tensor.shape) > 2 or tensor.shape[1:] not in ([], [1]):
-            found, right = f"the shape {tensor.shape}", f"[{tensor.shape[0]}] or [{tensor.shape[0]}, 1]"
+        elif wrong := _wrong_shape(reader.columns[reader.names.index(tensor.name)], tensor.shape):
+            found, right = f"the shape {tensor.shape}", wrong
         elif tensor.shape[0] != rows:
             found, right = f"{tensor.shape[0]:,} rows", f"{rows:,}, as {tensors[0].name} has"
         if found:
             problems.append({"row": None, "field": tensor.name, "found": found, "wanted": right})
-        columns[tensor.name] = tensor.values
+        else:
+            columns[tensor.name] = _by_row(reader.columns[reader.names.index(tensor.name)], tensor)
     if problems:
         raise unfit(problems[:MAX_PROBLEMS], more=len(problems) > MAX_PROBLEMS)
     if rows > limit:
         raise too_many_rows(rows, limit)
     return rows, columns
+
+
+def _wrong_shape(column: Column, shape: Sequence[int]) -> str:
+    """Return which shape would be right; empty where this one is."""
+    if column.kind != "tensor":
+        return "" if list(shape[1:]) in ([], [1]) else f"[{shape[0]}] or [{shape[0]}, 1]"
+    lengths = _shape_of(column)
+    fits = len(shape) == len(lengths) and all(right in (-1, size) for right, size in zip(lengths, shape, strict=True))
+    return "" if fits else f"{lengths}, where -1 is any number"
+
+
+def _by_row(column: Column, tensor: Tensor) -> Any:
+    """Return the values of each row, as JSON would have them where they are more than one or a structure."""
+    if column.kind == "tensor":
+        values = np.asarray(tensor.values, object if isinstance(tensor.values, list) else None)
+        return values.reshape(tensor.shape).tolist()
+    if column.kind in ("structure", "other"):
+        return [_parsed(column.name, row, each) for row, each in enumerate(tensor.values)]
+    return tensor.values
+
+
+def _parsed(name: str, row: int, text: Any) -> Any:
+    try:
+        return msgspec.json.decode(text) if isinstance(text, str) else text
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise unfit([{"row": row, "field": name, "found": shown(text), "wanted": "JSON"}]) from None
 
 
 def _split(reader: Reader, tensor: Tensor, limit: int) -> tuple[int, dict[str, Any]]:

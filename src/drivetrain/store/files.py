@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from drivetrain.errors import CorruptArtifact, NotFound, StoreUnavailable
 from drivetrain.store.digest import Digest, digest_of
-from drivetrain.store.fingerprints import Fingerprints, digest_of_file
+from drivetrain.store.fingerprints import Fingerprints, digest_of_file, digest_of_open
 from drivetrain.store.folder import make_folder, make_folders, sync_folder
 
 if TYPE_CHECKING:
@@ -74,12 +74,12 @@ class FileArtifacts:
 
     def adopt(self, path: Path) -> Digest:
         try:
-            digest = digest_of_file(path)
-            with open(path, "rb") as file:
+            with open(path, "rb", buffering=0) as file:
+                digest = digest_of_open(file)
                 self._finish(file)
-            self._name(path, digest)
-            self._verified[digest] = _state(self.place(digest))
-            self._fingerprints.remember(self.place(digest), digest)
+            place = self._name(path, digest)
+            self._verified[digest] = _state(place)
+            self._fingerprints.remember(place, digest)
         except OSError as error:
             if path.parent == self._scratch:  # a file from elsewhere is its owner's
                 self.discard(path)
@@ -156,7 +156,8 @@ class FileArtifacts:
         if self._durable:
             os.fsync(file.fileno())
 
-    def _name(self, scratch: Path, digest: Digest) -> None:
+    def _name(self, scratch: Path, digest: Digest) -> Path:
+        """Give a file that is on the disk its name, and return where it lies now."""
         place = self.place(digest)
         folder = place.parent
         if folder not in self._synced or not folder.exists():
@@ -167,6 +168,7 @@ class FileArtifacts:
         os.rename(scratch, place)
         if self._durable:
             sync_folder(folder)
+        return place
 
     @contextmanager
     def _translated(self, digest: Digest, path: Path) -> Iterator[None]:

@@ -6,7 +6,7 @@ import os
 import time
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,10 +93,15 @@ class Fingerprints:
 
 def digest_of_file(path: Path) -> Digest:
     """Return the digest of a file, which is read through."""
-    state = sha256()
     with open(path, "rb", buffering=0) as file:
-        while chunk := file.read(CHUNK_BYTES):
-            state.update(chunk)
+        return digest_of_open(file)
+
+
+def digest_of_open(file: IO[bytes]) -> Digest:
+    """Return the digest of what is left to read of an open file."""
+    state = sha256()
+    while chunk := file.read(CHUNK_BYTES):
+        state.update(chunk)
     return "sha256:" + state.hexdigest()
 
 

@@ -84,13 +84,12 @@ class Store:
             digest = self.artifacts.adopt(scratch)
             if written.format == PICKLE:
                 self.signatures.sign(digest, self.artifacts.path(digest))
-        except OSError as error:
-            # The disk's errors have a number; those of polars, which looks for the user's sources only now, have none.
-            if error.errno is None:
-                raise
-            raise self.artifacts.unwritable(error) from error
-        finally:
+        except BaseException as error:
             self.artifacts.discard(scratch)
+            # The disk's errors have a number; those of polars, which looks for the user's sources only now, have none.
+            if isinstance(error, OSError) and error.errno is not None:
+                raise self.artifacts.unwritable(error) from error
+            raise
         return Artifact(
             digest=digest,
             format=written.format,

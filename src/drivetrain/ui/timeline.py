@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TOPICS = {
     "runs": ("run", "step", "approval"),
     "models": ("gate", "version", "alias", "model"),
-    "serving": ("service", "canary", "rollout", "server"),
+    "serving": ("service", "canary", "rollout", "server", "load"),
     "watching": ("drift", "quality", "alert", "window", "monitor", "trigger", "label", "retrain"),
     "store": ("store",),
 }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import queue
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,6 +97,14 @@ def test_many_rows_are_answered_in_their_order(client: Any) -> None:
     assert result.as_numpy("id") is None
     assert seen.shape == (300,)
     assert seen[0] < 0.5 < seen[-1]
+
+
+@pytest.mark.parametrize("options", [{"sequence_id": 5}, {"outputs": [triton.InferRequestedOutput("id", 3)]}])
+def test_what_would_be_silently_wrong_is_refused(client: Any, options: Any) -> None:
+    with pytest.raises(InferenceServerException) as caught:
+        client.infer("late", inputs(), **options)
+
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
@@ -194,9 +205,29 @@ def test_a_canary_answers_its_share_and_each_row_tells_its_version(store: Store)
 
         versions = result.as_numpy("version").tolist()
         assert 60 < versions.count(b"late@2") < 140
-        assert result.get_response().model_version == ""
+        assert result.get_response().model_version == "1,2"
+        named = client.infer("late", tensors, model_version="1")
+        assert set(named.as_numpy("version").tolist()) == {b"late@1"}
+        with pytest.raises(InferenceServerException) as caught:
+            client.infer("late", tensors, model_version="2")
+        assert caught.value.status() == "StatusCode.FAILED_PRECONDITION"
         assert sorted(client.get_model_metadata("late").versions) == ["1", "2"]
 
         promote(store, second)
         wait_until(lambda: list(client.get_model_metadata("late").versions) == ["2"])
         assert set(client.infer("late", tensors).as_numpy("version").tolist()) == {b"late@2"}
+
+
+@pytest.mark.slow
+def test_kserve_answers_are_read_by_its_own_client(running: GrpcServed) -> None:
+    from benchmarks.measure import environment
+
+    python = environment("kserve-client", ["kserve==0.21.0"]) / "python"
+    script = Path(__file__).parents[1] / "clients" / "kserve_grpc_client.py"
+
+    done = subprocess.run([str(python), str(script), running.address], capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    prediction = running.server.predict({**ROW, "wind": None}).json()["prediction"]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told == {"ready": True, "live": True, "model": True, "typed": [prediction] * 2, "raw": [prediction] * 2}

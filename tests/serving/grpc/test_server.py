@@ -175,8 +175,10 @@ def test_a_killed_worker_leaves_the_others_answering_and_is_replaced(store: Stor
 
 def test_a_port_that_is_taken_is_found_out(running: GrpcServed) -> None:
     with pytest.raises(UsageError, match="cannot be used"):
-        check_grpc("127.0.0.1", int(running.address.rpartition(":")[2]))
-    check_grpc("127.0.0.1", 0)
+        check_grpc("127.0.0.1", int(running.address.rpartition(":")[2]), http_port=0)
+    with pytest.raises(UsageError, match="HTTP has it"):
+        check_grpc("127.0.0.1", 8000, http_port=8000)
+    check_grpc("127.0.0.1", 0, http_port=8000)
 
 
 @pytest.mark.slow

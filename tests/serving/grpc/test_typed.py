@@ -13,8 +13,10 @@ from tests.serving.grpc.calls import PREDICTOR, GrpcServed, TypedClient, over_gr
 from tests.serving.world import ROW, logged, promote, register, signature, wait_until
 
 from drivetrain.data.schema import Column, Roles
-from drivetrain.serving.contract import fields_of
+from drivetrain.serving.contract import contract, fields_of
+from drivetrain.serving.encoding import QUICK_BYTES
 from drivetrain.serving.log import read_feedback
+from drivetrain.serving.requests import reader_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,6 +80,17 @@ def test_many_rows_are_answered_in_their_order(typed: TypedClient) -> None:
 
     assert len({each.id for each in found}) == 25
     assert found[0].prediction < 0.5 < found[-1].prediction
+
+
+def test_rows_that_take_a_while_to_read_are_answered(typed: TypedClient) -> None:
+    rows = typed.message("Rows", rows=[typed.row(city="a long name " * 25)] * 400)
+
+    found = typed.call("PredictBatch", rows, "Predictions").predictions
+
+    assert rows.ByteSize() > QUICK_BYTES
+    assert len({each.id for each in found}) == 400
+    rows.rows[399].ClearField("city")
+    assert "rows[399].city" in (refused(typed.call, "PredictBatch", rows, "Predictions").details() or "")
 
 
 def test_a_stream_keeps_the_order_and_goes_on_behind_what_is_refused(typed: TypedClient) -> None:
@@ -199,14 +212,7 @@ def test_columns_whose_names_are_no_identifiers_are_mapped(store: Store, tmp_pat
 
 
 def _contract_of(signature: Any) -> str:
-    from types import SimpleNamespace
-
-    from drivetrain.serving.contract import contract
-    from drivetrain.serving.requests import reader_for
-
-    version = SimpleNamespace(signature=signature)
-    live: Any = SimpleNamespace(champion=SimpleNamespace(version=version), reader=reader_for(signature))
-    return contract("odd-name", live)
+    return contract("odd-name", signature, reader_for(signature))
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from drivetrain import __version__
 from drivetrain.errors import RequestError
 from drivetrain.serving.batching import Reply
+from drivetrain.serving.encoding import QUICK_BYTES
 from drivetrain.serving.grpc.method import Context, Method, patience, read
 from drivetrain.serving.grpc.ordered import in_order
 from drivetrain.serving.grpc.status import message_of
+from drivetrain.serving.live import Live
 from drivetrain.serving.requests import unfit
 from drivetrain.serving.tensors import (
     Described,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from drivetrain.serving.desk import Desk
     from drivetrain.serving.grpc.proto import Protos
-    from drivetrain.serving.live import Live
+    from drivetrain.serving.requests import Row
 
 _SERVICE = "/inference.GRPCInferenceService/"
 # Which field of the typed contents has the elements of a datatype; the others come as bytes only.
@@ -45,6 +47,8 @@ _CONTENTS = {
 }
 # What is asked of a reply before there is one.
 _NOTHING = Reply([], [], [])
+# What would be silently wrong if it were passed over.
+_UNKNOWN_PARAMETERS = ("sequence_id", "classification")
 _EXTENSIONS = ("model_configuration", "model_repository", "statistics")
 # Messages of one stream that are worked on at once.
 _AT_ONCE = 256
@@ -55,6 +59,7 @@ class Inference:
 
     def __init__(self, desk: Desk, protos: Protos) -> None:
         self._desk, self._protos = desk, protos
+        self._champion: Live | None = None
 
     def methods(self) -> dict[str, Method]:
         """Return what it answers."""
@@ -149,7 +154,8 @@ class Inference:
 
     async def infer(self, given: bytes, context: Context) -> bytes:
         """Answer the rows of a request."""
-        return bytes((await self._inferred(self._read("ModelInferRequest", given), context)).SerializeToString())
+        request = self._read("ModelInferRequest", given)
+        return bytes((await self._inferred(request, len(given), context)).SerializeToString())
 
     async def infer_stream(self, given: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """Answer each request of a stream, in order; one that is refused does not end the stream."""
@@ -159,7 +165,7 @@ class Inference:
             try:
                 request = self._read("ModelInferRequest", message)
                 name = request.id
-                response = await self._inferred(request, context)
+                response = await self._inferred(request, len(message), context)
             except RequestError as error:
                 return self._told(
                     "ModelStreamInferResponse", error_message=message_of(error), infer_response={"id": name}
@@ -171,15 +177,20 @@ class Inference:
         async for answer in in_order(given, answered, at_once=_AT_ONCE):
             yield answer
 
-    async def _inferred(self, request: Any, context: Context) -> Any:
+    async def _inferred(self, request: Any, size_bytes: int, context: Context) -> Any:
         live = self._live(request.model_name, request.model_version)
+        if request.model_version:
+            live = self._pinned(live, request.model_version)
         within_s = patience(context, self._desk.service.timeout_s)
-        tensors = list(_tensors(request))
-        rows = rows_from(live.reader, tensors, limit=self._desk.service.max_rows)
+        named = {*request.parameters, *(name for each in request.outputs for name in each.parameters)}
+        if strange := [name for name in _UNKNOWN_PARAMETERS if name in named]:
+            raise _bad(strange[0], "a parameter that means nothing here", "a request without it")
         wanted = [each.name for each in request.outputs]
         signature = live.champion.version.signature
         if wanted:
             answers(_NOTHING, signature, wanted)  # an unknown output is refused before the model is asked
+        given = (request, live, self._desk.service.max_rows)
+        rows = _rows(*given) if size_bytes <= QUICK_BYTES else await self._desk.aside(_rows, *given)
         reply = await self._desk.ask(live, rows, within_s=within_s)
         outputs = answers(reply, signature, wanted)
         return self._message("ModelInferResponse")(
@@ -199,6 +210,23 @@ class Inference:
             raise RequestError(status=404, message=message)
         return live
 
+    def _pinned(self, live: Live, version: str) -> Live:
+        """Return the champion alone: while a challenger is tried, a request that names it is answered by no other.
+
+        Raises:
+            RequestError: 409, the challenger is named, whose share of the entities is what it is judged by.
+        """
+        if live.challenger is None:
+            return live
+        if version != str(live.champion.version.number):
+            message = (
+                f"{live.challenger.version.id} is tried on a share of the entities and cannot be asked for by name"
+            )
+            raise RequestError(status=409, message=message)
+        if self._champion is None or self._champion.want is not live.want:
+            self._champion = Live(live.want, live.champion, None)
+        return self._champion
+
     def _message(self, name: str) -> Any:
         return self._protos.message(f"inference.{name}")
 
@@ -207,6 +235,10 @@ class Inference:
 
     def _told(self, name: str, /, **values: Any) -> bytes:
         return bytes(self._message(name)(**values).SerializeToString())
+
+
+def _rows(request: Any, live: Live, limit: int) -> list[Row]:
+    return rows_from(live.reader, list(_tensors(request)), limit=limit)
 
 
 def _tensors(request: Any) -> Iterable[Tensor]:
@@ -243,9 +275,9 @@ def _numbers(live: Live) -> list[str]:
 
 
 def _number_of(reply: Reply, live: Live) -> str:
-    """Return the number of the version that answered; where both arms did, the output `version` tells for each row."""
-    arms = [each for each in (live.champion, live.challenger) if each is not None and each.version.id in reply.versions]
-    return str(arms[0].version.number) if len(arms) == 1 else ""
+    """Return the number of the version that answered, or both; the output `version` tells which one for each row."""
+    numbers = sorted({each.rpartition("@")[2] for each in reply.versions})
+    return ",".join(numbers) or str(live.champion.version.number)
 
 
 def _shapes(tensors: Iterable[Described | Tensor]) -> list[dict[str, Any]]:

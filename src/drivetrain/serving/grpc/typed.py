@@ -8,7 +8,8 @@ import msgspec
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from drivetrain.errors import RequestError
-from drivetrain.serving.contract import class_type, contract, fields_of, is_json, package_of
+from drivetrain.serving.contract import answer_of, contract, fields_of, is_json, label_of, package_of
+from drivetrain.serving.encoding import QUICK_BYTES
 from drivetrain.serving.grpc.method import Context, Method, patience, read
 from drivetrain.serving.grpc.ordered import in_order
 from drivetrain.serving.grpc.proto import Protos
@@ -32,10 +33,10 @@ class Messages:
     def __init__(self, service: str, live: Live) -> None:
         package = package_of(service)
         self.live = live
-        self.protos = Protos({f"{service}.proto": contract(service, live)})
         self._signature = live.champion.version.signature
+        self.protos = Protos({f"{service}.proto": contract(service, self._signature, live.reader)})
         self._names = [field.name for field in fields_of(live.reader.columns)]
-        self._json_places = [place for place, column in enumerate(live.reader.columns) if column.kind == "other"]
+        self._json_places = [place for place, column in enumerate(live.reader.columns) if is_json(column)]
         self._types = {name: f"{package}.{name}" for name in ("Row", "Rows", "Labels")}
         self._prediction, self._predictions, self._answer, self._accepted = (
             self.protos.message(f"{package}.{name}") for name in ("Prediction", "Predictions", "Answer", "Accepted")
@@ -70,7 +71,7 @@ class Messages:
     def predictions(self, reply: Reply) -> list[Any]:
         """Return what rows are answered."""
         shares: Sequence[Any] = reply.probabilities or [None] * len(reply.ids)
-        is_text = self._signature.task == "multiclass" and is_json(self._signature)
+        is_text = answer_of(self._signature).is_json
         found = []
         for name, version, value, row in zip(reply.ids, reply.versions, reply.predictions, shares, strict=True):
             told = msgspec.json.encode(value).decode() if is_text else value
@@ -104,7 +105,7 @@ class Messages:
         ]
 
     def _label(self, value: Any, name: str) -> Any:
-        if name != "label" or not is_json(self._signature) or class_type(self._signature) != "string":
+        if name != "label" or not label_of(self._signature).is_json:
             return value
         try:
             return msgspec.json.decode(value)
@@ -147,7 +148,7 @@ class Typed:
     async def predict(self, given: bytes, context: Context) -> bytes:
         """Answer one row."""
         messages = self.messages()
-        (prediction,) = await self._asked(messages, [messages.read("Row", given)], context)
+        (prediction,) = await self._asked(messages, [messages.read("Row", given)], len(given), context)
         return bytes(prediction.SerializeToString())
 
     async def predict_batch(self, given: bytes, context: Context) -> bytes:
@@ -156,7 +157,7 @@ class Typed:
         rows = messages.read("Rows", given).rows
         if len(rows) > self._desk.service.max_rows:
             raise too_many_rows(len(rows), self._desk.service.max_rows)
-        return messages.told(await self._asked(messages, rows, context))
+        return messages.told(await self._asked(messages, rows, len(given), context))
 
     async def predict_stream(self, given: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """Answer each row of a stream, in order."""
@@ -164,7 +165,7 @@ class Typed:
         async def answered(message: bytes) -> bytes:
             messages = self.messages()
             try:
-                (prediction,) = await self._asked(messages, [messages.read("Row", message)], context)
+                (prediction,) = await self._asked(messages, [messages.read("Row", message)], len(message), context)
             except RequestError as error:
                 return messages.streamed(error=error)
             return messages.streamed(prediction)
@@ -178,9 +179,9 @@ class Typed:
         labels = messages.labels(given)
         return messages.accepted(await self._desk.keep_labels(msgspec.json.encode(labels)))
 
-    async def _asked(self, messages: Messages, given: Sequence[Any], context: Context) -> list[Any]:
+    async def _asked(self, messages: Messages, given: Sequence[Any], size_bytes: int, context: Context) -> list[Any]:
         within_s = patience(context, self._desk.service.timeout_s)
-        rows = messages.rows(given)
+        rows = messages.rows(given) if size_bytes <= QUICK_BYTES else await self._desk.aside(messages.rows, given)
         return messages.predictions(await self._desk.ask(messages.live, rows, within_s=within_s))
 
 

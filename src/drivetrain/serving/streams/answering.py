@@ -26,6 +26,10 @@ LOG = logging.getLogger("drivetrain.serving")
 
 # A message that has been given so often without being settled is put aside: perhaps it is what ends its consumers.
 DELIVERIES = 5
+# A broker that was ended may have forgotten what was delivered and settled, and gives it again as if it were new. What
+# this process has answered lately it knows itself; so many of the first messages of a connection are looked up.
+REMEMBERED = 10_000
+DOUBTED = 512
 
 
 class Answering:
@@ -35,6 +39,12 @@ class Answering:
         self._store, self._service, self._stream, self._max_batch = store, service, stream, max_batch
         # Ids tell when a message was sent, and that may have been long before the part was begun.
         self._journal = Journal(folder_of(store, service), "predictions", is_dated=False)
+        self._lately: dict[str, None] = {}
+        self._doubted = DOUBTED
+
+    def connected(self) -> None:
+        """Say that what comes now comes over a new connection."""
+        self._doubted = DOUBTED
 
     def answer(self, live: Live, messages: Sequence[Message]) -> tuple[list[Output], list[Output]]:
         """Return the answers in the order of the messages, and those that are put aside, each with the reason.
@@ -42,7 +52,15 @@ class Answering:
         A message that was answered before is given the answer that stands in the log, whatever version answers now.
         """
         names = [prediction_id(self._service, self._stream, message) for message in messages]
-        known = self._known([name for name, message in zip(names, messages, strict=True) if message.is_again])
+        is_doubted = self._doubted > 0
+        self._doubted -= len(messages)
+        known = self._known(
+            [
+                name
+                for name, message in zip(names, messages, strict=True)
+                if message.is_again or is_doubted or name in self._lately
+            ]
+        )
         told: dict[str, bytes] = {}
         dead: list[Output] = []
         fresh: list[tuple[Message, str, Row]] = []
@@ -87,6 +105,9 @@ class Answering:
         if lines:
             self._journal.write(b"".join(lines))
             self._journal.close_if_old()
+            self._lately.update(dict.fromkeys(batch.names))
+            while len(self._lately) > REMEMBERED:
+                del self._lately[next(iter(self._lately))]
         failed = {}
         for (message, name, _), reply in zip(fresh, replies(batch, parts, failures), strict=True):
             if isinstance(reply, Failure):

@@ -90,6 +90,7 @@ class Consumer:
             opened.append(sink)
             dead = sink_at(self._dead)
             opened.append(dead)
+            self._answering.connected()
             while not self._stopped.is_set():
                 live = self._followed()
                 if live is None:

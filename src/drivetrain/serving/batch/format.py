@@ -1,0 +1,58 @@
+"""The formats that rows are read from and written in, told by a suffix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from drivetrain.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Format = Literal["parquet", "ipc", "csv", "tsv", "ndjson"]
+SUFFIXES: dict[str, Format] = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "ipc",
+    ".ipc": "ipc",
+    ".feather": "ipc",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+}
+PACKED = ".gz"
+TEXT = ("csv", "tsv", "ndjson")
+ENDINGS: dict[str, str] = {"parquet": ".parquet", "ipc": ".arrow", "csv": ".csv", "tsv": ".tsv", "ndjson": ".ndjson"}
+
+
+def format_of(name: str) -> Format | None:
+    """Return the format of a file by its name, or None.
+
+    >>> format_of("rows.CSV.gz"), format_of("scored")
+    ('csv', None)
+    """
+    plain = name.lower().removesuffix(PACKED)
+    found = next((each for suffix, each in SUFFIXES.items() if plain.endswith(suffix)), None)
+    return found if plain == name.lower() or found in TEXT else None
+
+
+def unknown_format(name: str) -> UsageError:
+    """Return the error for a name that tells no format."""
+    return UsageError(
+        f"{name} has no suffix that tells its format",
+        remedy=f"the known ones are {', '.join(SUFFIXES)}, and those of text also with {PACKED}",
+    )
+
+
+def sink(frame: pl.LazyFrame, path: str, form: str, *, header: bool = True) -> None:
+    """Write rows as they come into a file, which is on the disk when this returns."""
+    options: dict[str, Any] = {"sync_on_close": "all", "maintain_order": True}
+    if form == "parquet":
+        frame.sink_parquet(path, **options)
+    elif form == "ipc":
+        frame.sink_ipc(path, compression="lz4", **options)
+    elif form == "ndjson":
+        frame.sink_ndjson(path, **options)
+    else:
+        frame.sink_csv(path, include_header=header, separator="\t" if form == "tsv" else ",", **options)
