@@ -94,8 +94,9 @@ class Route(msgspec.Struct, frozen=True):
     """What answers at a path such as `/v2/models/{model}/infer`.
 
     `takes` are the media types of the bodies that it reads; without any, a body is not read. `gives` is that of its
-    answer. `refuse` writes an error down in the form of the route's protocol. `describe` returns what it is asked and
-    what it answers, with examples; the first line of the handler's docstring says what it does.
+    answer, and `status` its status where all is well. `refuse` writes an error down in the form of the route's
+    protocol. `describe` returns what it is asked and what it answers, with examples; the first line of the handler's
+    docstring says what it does.
     """
 
     method: str
@@ -105,6 +106,7 @@ class Route(msgspec.Struct, frozen=True):
     refuse: Callable[[RequestError], Answer] = refusal
     describe: Callable[[Live], Bodies] | None = None
     gives: str = "application/json"
+    status: int = 200
 
 
 class Routes:

@@ -20,7 +20,7 @@ from drivetrain.serving.jobs.status import status_of
 from drivetrain.serving.jobs.worker import JobWorker
 from drivetrain.serving.live import picked
 from drivetrain.serving.native import one_line
-from drivetrain.serving.route import JSON, Answer, Request, Route, as_json
+from drivetrain.serving.route import JSON, Answer, Bodies, Body, Request, Route, as_json
 from drivetrain.store.record import new_id, now
 from drivetrain.store.store import Store
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from drivetrain.serving.desk import Desk
     from drivetrain.serving.jobs.terms import Callbacks
+    from drivetrain.serving.live import Live
 
 T = TypeVar("T")
 _JSON_BODY = ("application/json",)
@@ -62,13 +63,21 @@ class JobsApi:
     def routes(self) -> list[Route]:
         """Return what it answers."""
         return [
-            Route("POST", "/jobs", self.take, takes=_JSON_BODY),
+            Route("POST", "/jobs", self.take, takes=_JSON_BODY, describe=self._bodies, status=202),
             Route("GET", "/jobs", self.list),
             Route("GET", "/jobs/{job}", self.status),
             Route("DELETE", "/jobs/{job}", self.cancel),
             Route("GET", "/jobs/{job}/result", self.result),
-            Route("POST", "/jobs/{job}/retry", self.retry),
+            Route("POST", "/jobs/{job}/retry", self.retry, status=202),
         ]
+
+    def _bodies(self, live: Live) -> Bodies:
+        from drivetrain.serving.openapi import array_of, example_request, ref
+
+        row = example_request(live)
+        many = {**array_of(ref("Row")), "minItems": 1, "maxItems": self._desk.service.jobs.max_rows}
+        asked = Body({"oneOf": [ref("Row"), many]}, {"one row": row, "two rows": [row, row]})
+        return Bodies({"application/json": asked}, {"application/json": Body({"type": "object"})})
 
     def metrics(self) -> str:
         """Return what is queued, running and was done, in the form of Prometheus."""
