@@ -52,9 +52,10 @@ BASE = {"polars", "numpy", "msgspec", "granian", "uvloop", "starlette", "jinja2"
 VENDOR_FILES = {
     "PIL": {"image"},
     "adbc_driver_postgresql": {"postgresql"},
-    "google": {"grpc"},
+    "google": {"grpc", "pubsub"},
     "onnxruntime": {"onnx", "onnxruntime"},
     "onnxmltools": {"onnx"},
+    "confluent_kafka": {"kafka"},
     "pyarrow": {"arrow", "pyarrow", "pandas"},
     "safetensors": {"torch", "safetensors"},
     "skl2onnx": {"onnx"},

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from drivetrain.pipeline.track import track
     from drivetrain.registry.gate import Gate
     from drivetrain.serving.batch.predict import predict
+    from drivetrain.serving.jobs.terms import Jobs
     from drivetrain.serving.service import Canary, Service
     from drivetrain.system.conduct import Retry
     from drivetrain.system.function import step
@@ -46,6 +47,7 @@ _HOMES = {
     "Drift": "monitoring.monitor",
     "Gate": "registry.gate",
     "GiveUp": "errors",
+    "Jobs": "serving.jobs.terms",
     "LoadTest": "load.loadtest",
     "Image": "data.kinds.image",
     "Images": "data.kinds.image",
@@ -92,11 +94,11 @@ _HOMES = {
 }
 
 __all__ = [
-    "Approval", "Canary", "Drift", "Gate", "GiveUp", "Image", "Images", "LoadTest", "Monitor", "Remote", "Retry",
-    "Service", "System", "Tensor", "Trigger", "TryAgain", "attach", "between", "champion", "check", "cron", "daily",
-    "dataset", "evaluation", "features", "fresh", "hourly", "log", "matches", "metrics", "model", "monthly", "not_null",
-    "now", "one_of", "onnx", "predict", "predictor", "read", "reference", "row_count", "split", "step", "torch",
-    "track", "unique", "weekly", "xy",
+    "Approval", "Canary", "Drift", "Gate", "GiveUp", "Image", "Images", "Jobs", "LoadTest", "Monitor", "Remote",
+    "Retry", "Service", "System", "Tensor", "Trigger", "TryAgain", "attach", "between", "champion", "check", "cron",
+    "daily", "dataset", "evaluation", "features", "fresh", "hourly", "log", "matches", "metrics", "model", "monthly",
+    "not_null", "now", "one_of", "onnx", "predict", "predictor", "read", "reference", "row_count", "split", "step",
+    "torch", "track", "unique", "weekly", "xy",
 ]  # fmt: skip
 
 

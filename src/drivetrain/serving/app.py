@@ -16,10 +16,13 @@ from drivetrain.serving.desk import Desk
 from drivetrain.serving.encoding import COMPRESSED, QUICK_BYTES, WORTH_BYTES, chosen, decoded, encoded
 from drivetrain.serving.events import Sockets
 from drivetrain.serving.invocations import Invocations
+from drivetrain.serving.jobs.api import JobsApi
+from drivetrain.serving.jobs.terms import Callbacks
 from drivetrain.serving.native import Native
 from drivetrain.serving.oip import Oip
 from drivetrain.serving.openai import OpenAI
 from drivetrain.serving.route import Answer, Headers, Request, Routes, Streamed, refusal
+from drivetrain.serving.streams.state import exposition
 from drivetrain.store.record import new_id
 
 if TYPE_CHECKING:
@@ -54,8 +57,10 @@ class App:
         hosts: tuple[str, ...] = (),
         grpc_host: str = "",
         grpc_port: int = 0,
+        callbacks: Callbacks | None = None,
     ) -> None:
         self.service, self._store_path = service, store_path
+        self._callbacks = callbacks or Callbacks()
         self._token, self._grpc_host, self._grpc_port = token, grpc_host, grpc_port
         self._grpc: GrpcServer | None = None
         self._authorization = f"Bearer {token}".encode() if token else b""
@@ -67,10 +72,11 @@ class App:
         from drivetrain.store.store import Store
 
         self._desk = Desk(loop, self.service, Store.open(self._store_path), grpc_port=self._grpc_port)
+        self._jobs = JobsApi(self._desk, self._store_path, self._callbacks)
         invocations = Invocations(self._desk)
-        protocols = (Oip(self._desk), invocations, OpenAI(self._desk, invocations.models))
+        protocols = (Oip(self._desk), invocations, OpenAI(self._desk, invocations.models), self._jobs)
         others = [route for protocol in protocols for route in protocol.routes()]
-        self._native = Native(self._desk, others)
+        self._native = Native(self._desk, others, self._more_metrics)
         self._routes = Routes([*self._native.routes(), *others])
         if self._grpc_port:
             from drivetrain.serving.grpc.server import GrpcServer
@@ -79,9 +85,13 @@ class App:
             loop.run_until_complete(self._grpc.start())
         self._sockets = Sockets(self._desk)
 
+    def _more_metrics(self) -> str:
+        return self._jobs.metrics() + exposition(self._desk.store.ledger, self.service.name)
+
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._grpc is not None:
             loop.run_until_complete(self._grpc.stop(self.service.timeout_s))
+        self._jobs.close()
         self._desk.close()
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:

@@ -62,11 +62,14 @@ Form = Literal["one", "many", "values"]
 
 
 class Batch:
-    """Rows of one or more requests, for the versions that were live when the first of them came."""
+    """Rows of one or more requests, for the versions that were live when the first of them came.
+
+    Who answers it at once and by itself needs no `done`.
+    """
 
     __slots__ = ("deadline", "done", "ends", "forms", "live", "names", "replies", "rows", "texts")
 
-    def __init__(self, live: Live, done: asyncio.Future[None], deadline: float) -> None:
+    def __init__(self, live: Live, done: asyncio.Future[None] | Any = None, deadline: float = 0.0) -> None:
         self.live, self.done, self.deadline = live, done, deadline
         self.rows: list[Row] = []
         self.texts: list[msgspec.Raw] = []
@@ -134,6 +137,11 @@ class Batcher:
             if self._is_busy:
                 self._loop.call_later(self._timeout_s, self._expire, batch)
         return batch, batch.add(rows, texts, form)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether requests wait, or are being answered in a thread."""
+        return self._is_busy or bool(self._waiting)
 
     def _flush(self) -> None:
         self._is_scheduled = False
@@ -274,10 +282,11 @@ def failure_of(error: Exception) -> Failure:
 
 def lines_of(batch: Batch, parts: list[Answered]) -> bytes:
     """Return the lines of the log for what was answered, one a version."""
-    return b"".join([_ENCODER.encode(_line(batch, part)) + b"\n" for part in parts])
+    return b"".join([_ENCODER.encode(line_of(batch, part)) + b"\n" for part in parts])
 
 
-def _line(batch: Batch, part: Answered) -> Line:
+def line_of(batch: Batch, part: Answered) -> Line:
+    """Return the line of the log for the rows of one arm."""
     whole = len(part.places) == len(batch.rows)
     names = batch.names if whole else [batch.names[place] for place in part.places]
     texts = batch.texts if whole else [batch.texts[place] for place in part.places]

@@ -14,7 +14,7 @@ from drivetrain.serving.counters import Counters, Totals, exposition, totals
 from drivetrain.serving.direct import Direct
 from drivetrain.serving.feedback import FeedbackLog, read_labels
 from drivetrain.serving.journal import Journal, Names, folder_of
-from drivetrain.serving.streams import Streams
+from drivetrain.serving.streaming import Streams
 from drivetrain.serving.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -40,17 +40,17 @@ class Desk:
         self.counters = Counters(folder)
         self._journal = Journal(folder, "predictions")
         self._feedback = FeedbackLog(loop, Journal(folder, "feedback"), self.counters)
-        self.names = names = Names()
+        self.names = Names()
         self._batcher = Batcher(
             loop,
             journal=self._journal,
-            names=names,
+            names=self.names,
             counters=self.counters,
             max_batch=service.max_batch,
             timeout_s=service.timeout_s,
         )
-        self.direct = Direct(service, names=names, counters=self.counters, batcher=self._batcher)
-        self.streams = Streams(service, names=names, counters=self.counters, batcher=self._batcher)
+        self.direct = Direct(service, names=self.names, counters=self.counters, batcher=self._batcher)
+        self.streams = Streams(service, names=self.names, counters=self.counters, batcher=self._batcher)
         self._watcher = Watcher(loop, store, service, self.counters, self._tend)
         self._watcher.start()
 
@@ -93,6 +93,11 @@ class Desk:
     def answering(self) -> Live | None:
         """The versions that answer; None before the first."""
         return self._watcher.live
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether requests wait, or are being answered in a thread."""
+        return self._batcher.is_busy
 
     @property
     def problem(self) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from drivetrain.serving.desk import Desk
     from drivetrain.serving.live import Live
     from drivetrain.serving.requests import Row
-    from drivetrain.serving.streams import Event
+    from drivetrain.serving.streaming import Event
 
 # Some proxies gather an answer until it is whole, unless they are told not to.
 EVENT_STREAM: Headers = [

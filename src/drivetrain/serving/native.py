@@ -15,7 +15,7 @@ from drivetrain.serving.route import JSON, Answer, Bodies, Body, Headers, Reques
 from drivetrain.serving.uploads import FORM, UPLOADS, as_json_body, is_upload
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from drivetrain.serving.desk import Desk
     from drivetrain.serving.live import Live
@@ -36,8 +36,8 @@ _BINARY = [NAMES[kind] for kind in ("arrow stream", "arrow file", "parquet")]
 class Native:
     """Answers in our own protocol."""
 
-    def __init__(self, desk: Desk, others: Sequence[Route] = ()) -> None:
-        self._desk, self._others = desk, others
+    def __init__(self, desk: Desk, others: Sequence[Route] = (), more_metrics: Callable[[], str] = str) -> None:
+        self._desk, self._others, self._more_metrics = desk, others, more_metrics
 
     def routes(self) -> list[Route]:
         """Return what it answers."""
@@ -124,7 +124,7 @@ class Native:
             raise RequestError(status=422, message="a stream answers one object, and this is an array")
         row = live.reader.one(body)
         await desk.keep_images(live, [row])
-        (text,) = live.reader.kept([row], [_one_line(body)])
+        (text,) = live.reader.kept([row], [one_line(body)])
         if wants_events(request.headers.get("accept") or ""):
             desk.streams.check_room()
             return Streamed(200, EVENT_STREAM, server_sent(desk, live, row, text))
@@ -138,9 +138,9 @@ class Native:
             rows, texts = live.reader.many(body, limit=desk.service.max_rows)
             if not rows:
                 return Answer(200, JSON, '{"predictions":[]}')
-            told = await desk.ask_text(live, rows, [_one_line(bytes(text)) for text in texts], "many")
+            told = await desk.ask_text(live, rows, [one_line(bytes(text)) for text in texts], "many")
         else:
-            told = await desk.ask_text(live, (live.reader.one(body),), (_one_line(body),), "one")
+            told = await desk.ask_text(live, (live.reader.one(body),), (one_line(body),), "one")
         return Answer(200, JSON, told)
 
     async def _table(self, request: Request) -> Answer:
@@ -175,7 +175,7 @@ class Native:
 
     async def metrics(self, request: Request) -> Answer:
         """Give the counters of all workers to Prometheus."""
-        return Answer(200, PROMETHEUS, self._desk.metrics())
+        return Answer(200, PROMETHEUS, self._desk.metrics() + self._more_metrics())
 
     async def version(self, request: Request) -> Answer:
         """Tell which versions answer, and in which form they run."""
@@ -231,6 +231,6 @@ def _uploads(live: Live) -> dict[str, Body]:
     return {FORM: Body(ref("Row")), **alone} if images else {}
 
 
-def _one_line(text: bytes) -> msgspec.Raw:
+def one_line(text: bytes) -> msgspec.Raw:
     """Return JSON without line breaks: the log has a batch a line, and within a text JSON has none."""
-    return msgspec.Raw(text.replace(b"\n", b" ") if b"\n" in text else text)
+    return msgspec.Raw(text.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in text or b"\r" in text else text)

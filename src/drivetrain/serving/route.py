@@ -100,9 +100,9 @@ class Route(msgspec.Struct, frozen=True):
     """What answers at a path such as `/v2/models/{model}/infer`.
 
     `takes` are the media types of the bodies that it reads; without any, a body is not read. `gives` is that of its
-    answer. `refuse` writes an error down in the form of the route's protocol. `describe` returns what it is asked and
-    what it answers, with examples; the first line of the handler's docstring says what it does. `fits` says whether it
-    is of use for what answers now, where that is not all.
+    answer, and `status` its status where all is well. `refuse` writes an error down in the form of the route's
+    protocol. `describe` returns what it is asked and what it answers, with examples; the first line of the handler's
+    docstring says what it does. `fits` says whether it is of use for what answers now, where that is not all.
     """
 
     method: str
@@ -113,6 +113,7 @@ class Route(msgspec.Struct, frozen=True):
     describe: Callable[[Live], Bodies] | None = None
     gives: str = "application/json"
     fits: Callable[[Live], bool] | None = None
+    status: int = 200
 
 
 class Routes:

@@ -8,6 +8,7 @@ import msgspec
 
 from drivetrain.data.duration import duration
 from drivetrain.errors import BadSetting, DeclarationError, UnknownName
+from drivetrain.serving.jobs.terms import Jobs
 from drivetrain.system.caller import caller
 from drivetrain.system.declaration import Declared
 from drivetrain.system.part import Part
@@ -52,13 +53,15 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     max_stream_bytes: int = 16 << 20
     max_sockets: int = 2_000
     keep_images: bool = False
+    jobs: Jobs = Jobs()
 
 
 class Service(Part, frozen=True, eq=False):
     """A model's versions behind one address: `Service(lateness, canary=Canary(share=0.1))`.
 
     Up to `max_batch` rows that arrive together are answered as one batch; a lone request never waits for others. A
-    request may have `max_rows` rows and `max_body_bytes` bytes, and is given up after `timeout_s`.
+    request may have `max_rows` rows and `max_body_bytes` bytes, and is given up after `timeout_s`. `jobs` are answered
+    later, in the idle room.
 
     Of a model that waits for something else, `max_concurrent` requests are asked at once in each worker, and
     `max_per_s` a second, where that is not 0. Of one that streams, `max_streams` streams run at once, each for
@@ -83,6 +86,7 @@ class Service(Part, frozen=True, eq=False):
     max_stream_bytes: int = 16 << 20
     max_sockets: int = 2_000
     keep_images: bool = False
+    jobs: Jobs = Jobs()
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "place", caller())
@@ -112,6 +116,23 @@ class Service(Part, frozen=True, eq=False):
             "max_stream_s": (self.max_stream_s, self.max_stream_s > 0, "above 0"),
         }
         self._check_limits(limits)
+        self._check_jobs(self.jobs)
+
+    def _check_jobs(self, jobs: Jobs) -> None:
+        if not isinstance(jobs, Jobs):
+            raise DeclarationError(
+                f"the jobs of {self.name!r} are {jobs!r}",
+                remedy="write for example `jobs=dt.Jobs(max_waiting=100)`",
+                place=self.place,
+            )
+        duration(jobs.keep, f"{self.name}.jobs keep", place=self.place)
+        self._check_limits(
+            {
+                "jobs max_waiting": (jobs.max_waiting, jobs.max_waiting >= 0, "0 or more"),
+                "jobs max_rows": (jobs.max_rows, 1 <= jobs.max_rows <= 1_000_000, "1 to 1,000,000"),
+                "jobs share": (jobs.share, 0 <= jobs.share <= 1, "0 to 1"),
+            }
+        )
 
     def _check_canary(self, canary: Canary) -> None:
         if not isinstance(canary, Canary):
@@ -158,4 +179,5 @@ class Service(Part, frozen=True, eq=False):
             max_stream_bytes=self.max_stream_bytes,
             max_sockets=self.max_sockets,
             keep_images=self.keep_images,
+            jobs=self.jobs,
         )

@@ -7,8 +7,9 @@ import io
 import os
 import shutil
 import subprocess
-import tempfile
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -24,7 +25,6 @@ from drivetrain.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from drivetrain.registry.version import Version
 
