@@ -4,7 +4,7 @@
 
 VENV   ?= .venv
 # Without xgboost and torch, which are 0.7 and several GB: their tests skip, and say why.
-EXTRAS ?= sklearn,onnx,pandas,arrow,lightgbm,figures,grpc,examples,cloud,postgres
+EXTRAS ?= sklearn,onnx,pandas,arrow,lightgbm,redis,nats,kafka,figures,grpc,images,remote,examples,cloud,postgres
 ARGS   ?=
 PYTEST ?= $(RUN)/python -m pytest
 

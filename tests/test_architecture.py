@@ -50,10 +50,12 @@ BASE = {"polars", "numpy", "msgspec", "granian", "uvloop", "starlette", "jinja2"
 """What every installation has. Anything else from outside is a vendor, and lives in the file that bears its name."""
 
 VENDOR_FILES = {
+    "PIL": {"image"},
     "adbc_driver_postgresql": {"postgresql"},
-    "google": {"grpc"},
+    "google": {"grpc", "pubsub"},
     "onnxruntime": {"onnx", "onnxruntime"},
     "onnxmltools": {"onnx"},
+    "confluent_kafka": {"kafka"},
     "pyarrow": {"arrow", "pyarrow", "pandas"},
     "safetensors": {"torch", "safetensors"},
     "skl2onnx": {"onnx"},

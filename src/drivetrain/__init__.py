@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from drivetrain.data.checks import between, check, fresh, matches, not_null, one_of, row_count, unique
     from drivetrain.data.dataset import dataset
     from drivetrain.data.features import features
+    from drivetrain.data.kinds.image import Image, Images
     from drivetrain.data.kinds.tensor import Tensor
     from drivetrain.data.source import read
     from drivetrain.data.split import split
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from drivetrain.pipeline.track import track
     from drivetrain.registry.gate import Gate
     from drivetrain.serving.batch.predict import predict
+    from drivetrain.serving.jobs.terms import Jobs
     from drivetrain.serving.service import Canary, Service
     from drivetrain.system.conduct import Retry
     from drivetrain.system.function import step
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from drivetrain.training.frame import xy
     from drivetrain.training.model import model
     from drivetrain.training.network import onnx, torch
+    from drivetrain.training.remote import Remote
 
 __version__ = "0.1.0"
 
@@ -44,8 +47,12 @@ _HOMES = {
     "Drift": "monitoring.monitor",
     "Gate": "registry.gate",
     "GiveUp": "errors",
+    "Jobs": "serving.jobs.terms",
     "LoadTest": "load.loadtest",
+    "Image": "data.kinds.image",
+    "Images": "data.kinds.image",
     "Monitor": "monitoring.monitor",
+    "Remote": "training.remote",
     "Retry": "system.conduct",
     "Service": "serving.service",
     "System": "system.system",
@@ -87,11 +94,11 @@ _HOMES = {
 }
 
 __all__ = [
-    "Approval", "Canary", "Drift", "Gate", "GiveUp", "LoadTest", "Monitor", "Retry", "Service", "System", "Tensor",
-    "Trigger", "TryAgain", "attach", "between", "champion", "check", "cron", "daily", "dataset", "evaluation",
-    "features", "fresh", "hourly", "log", "matches", "metrics", "model", "monthly", "not_null", "now", "one_of", "onnx",
-    "predict", "predictor", "read", "reference", "row_count", "split", "step", "torch", "track", "unique", "weekly",
-    "xy",
+    "Approval", "Canary", "Drift", "Gate", "GiveUp", "Image", "Images", "Jobs", "LoadTest", "Monitor", "Remote",
+    "Retry", "Service", "System", "Tensor", "Trigger", "TryAgain", "attach", "between", "champion", "check", "cron",
+    "daily", "dataset", "evaluation", "features", "fresh", "hourly", "log", "matches", "metrics", "model", "monthly",
+    "not_null", "now", "one_of", "onnx", "predict", "predictor", "read", "reference", "row_count", "split", "step",
+    "torch", "track", "unique", "weekly", "xy",
 ]  # fmt: skip
 
 

@@ -104,6 +104,21 @@ def test_a_burst_is_answered_within_the_target_as_far_as_it_can_be(store: Store,
     assert totals(tmp_path).turned_away == 420
 
 
+def test_it_is_busy_from_when_a_request_comes_until_it_is_answered(store: Store, tmp_path: Path) -> None:
+    world = World(store, tmp_path, steady(0.010))
+
+    async def work() -> Any:
+        found = [(world.queue.is_busy, world.queue.is_at_work)]
+        asked = asyncio.ensure_future(world.ask())
+        for pause_s in (0.0, 0.005):
+            await asyncio.sleep(pause_s)
+            found.append((world.queue.is_busy, world.queue.is_at_work))
+        await asked
+        return [*found, (world.queue.is_busy, world.queue.is_at_work)]
+
+    assert world.run(work) == [(False, False), (True, False), (True, True), (False, False)]
+
+
 def test_without_a_target_a_burst_is_answered_as_far_as_the_time_limit_goes(store: Store, tmp_path: Path) -> None:
     world = World(store, tmp_path, steady(0.005, 0.001), max_batch=256, timeout_s=2.0)
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from tests.serving.project import Address, Project
+from tests.serving.world import free_port, wait_until
+
+from drivetrain.testing.lab import Lab
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -81,7 +85,7 @@ gates = [
 ]
 captioning = dt.Service(Captions, max_batch=8)
 forecasting = dt.Service(Lengths)
-graphing = dt.Service(graph)
+graphing = dt.Service(graph, canary=dt.Canary(share=0.5))
 '''
 
 
@@ -206,6 +210,52 @@ def test_an_onnx_file_answers_with_each_output_by_name(graph: Address) -> None:
     ]
 
 
+@pytest.mark.parametrize("is_binary", [True, False])
+def test_a_client_of_triton_sends_and_gets_tensors(graph: Address, captions: Address, is_binary: bool) -> None:
+    triton = pytest.importorskip("tritonclient.http", reason='needs "tritonclient[http]"')
+
+    def put(name: str, values: Any) -> Any:
+        made = triton.InferInput(name, list(values.shape), "FP32" if values.dtype.kind == "f" else "BYTES")
+        made.set_data_from_numpy(values, binary_data=is_binary)
+        return made
+
+    with triton.InferenceServerClient(graph.url.removeprefix("http://")) as client:
+        told = client.get_model_metadata("graph")
+        sent = [put("a", np.ones((4, 3), "float32")), put("b", np.zeros((4, 2), "float32"))]
+        wanted = [triton.InferRequestedOutput(name, binary_data=is_binary) for name in ("sum", "top")]
+        found = client.infer("graph", sent, outputs=wanted)
+        with pytest.raises(triton.InferenceServerException, match="should be"):
+            client.infer("graph", [put("a", np.ones((4, 4), "float32")), sent[1]])
+
+    assert [(each["name"], each["datatype"], each["shape"]) for each in told["inputs"]] == [
+        ("a", "FP32", [-1, 3]),
+        ("b", "FP32", [-1, 2]),
+    ]
+    np.testing.assert_array_equal(found.as_numpy("sum"), [[6, 9]] * 4)
+    np.testing.assert_array_equal(found.as_numpy("top"), [9] * 4)
+
+
+def test_a_call_of_grpc_has_structures_and_tensors_as_json(project: Project) -> None:
+    grpc = pytest.importorskip("grpc", reason="needs grpcio")
+    from drivetrain.serving.grpc.proto import Protos
+
+    port = free_port()
+    with project.served("captioning", DRIVETRAIN_SERVE_GRPC_PORT=str(port)) as address:
+        text = address.client.get("/service.proto").text
+        protos = Protos({"service.proto": text})
+        items, x = '[{"name": "q"}]', "[[1, 2]]"
+        row = protos.message("drivetrain.captioning.Row")(text="b", items=items, x=x)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/drivetrain.captioning.Predictor/Predict")
+            given = call(row.SerializeToString(), timeout=20)
+        told = protos.message("drivetrain.captioning.Prediction").FromString(given)
+        csv = address.client.post("/predict", json=[CAPTION], headers={"accept": "text/csv"})
+
+    assert "string prediction = 8;" in text
+    assert json.loads(told.prediction) == {"text": "beta!", "score": 4.0}
+    assert csv.status_code == 200
+
+
 def test_what_may_be_left_out_has_its_default(lengths: Address) -> None:
     assert lengths.predict({"history": [1, 2.5]})["prediction"] == [2.5, 2.5]
     assert lengths.predict({"history": [1, 2.5], "horizon": 3})["prediction"] == [2.5, 2.5, 2.5]
@@ -232,23 +282,24 @@ def test_the_log_has_what_was_asked_and_given(project: Project, captions: Addres
     assert project.command("why", one["id"]).returncode == 0
 
 
-def test_a_file_that_changes_makes_another_version(project: Project, graph: Address) -> None:
+def test_a_file_that_changes_is_tried_as_a_canary_and_promoted(project: Project, graph: Address) -> None:
+    body = {"a": [1, 2, 3], "b": [0, 1]}
     project.write("graph.onnx", graph_bytes(scale=2.0))
     project.run()
 
-    told = graph.client.get("/readyz").json()
-    for _ in range(100):
-        told = graph.client.get("/readyz").json()
-        if told["versions"]["champion"] == "graph@2":
-            break
-    models = project.command("models").stdout
+    def versions() -> set[str]:
+        return {each["version"] for each in graph.predict([body] * 40)["predictions"]}
 
+    wait_until(lambda: versions() == {"graph@1", "graph@2"}, 20)
+    models = project.command("models").stdout
     assert "graph@2" in models
     assert "captions@2" not in models
-    for _ in range(200):
-        if (told := graph.predict({"a": [1, 2, 3], "b": [0, 1]}))["version"] == "graph@2":
-            break
-    assert told["prediction"]["sum"] == [32.0, 45.0]
+    told = {each["version"]: each["prediction"]["sum"] for each in graph.predict([body] * 40)["predictions"]}
+    assert told == {"graph@1": [16.0, 23.0], "graph@2": [32.0, 45.0]}
+
+    assert project.command("promote", "graph@2", "--reason", "a test").returncode == 0
+
+    wait_until(lambda: versions() == {"graph@2"}, 20)
 
 
 @pytest.mark.parametrize(
@@ -285,6 +336,16 @@ def test_what_cannot_be_loaded_says_so_when_it_is_run(tmp_path: Any, source: str
 
     assert done.returncode != 0
     assert said in " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_lab_asks_predictors_of_each_kind() -> None:
+    with Lab() as lab:
+        result = lab.run(Path(__file__).parent / "lab_system.py")
+
+        assert result.client("plain_service").predict([{"text": "a"}, {"text": "b"}])[1]["prediction"] == "B"
+        assert result.client("later_service").predict({"number": 1})["prediction"] == 2
+        assert result.client("counting_service").predict({"upto": 3})["prediction"] == [0, 1, 2]
+        assert result.client("counting_later_service").predict({"upto": 2})["prediction"] == [0, 1]
 
 
 def test_tensors_come_and_go_as_tensors(graph: Address) -> None:

@@ -158,6 +158,9 @@ def test_the_examples_of_the_description_can_be_sent_as_they_stand(server: Serve
     sent = []
     for path, methods in description["paths"].items():
         for method, operation in methods.items():
+            if "{job}" in path:  # there is none yet
+                continue
+            status = next(iter(operation["responses"]))
             for each in operation.get("parameters", []):
                 path = path.replace(f"{{{each['name']}}}", each["schema"]["enum"][0])
             contents = operation.get("requestBody", {}).get("content", {"application/json": {}})
@@ -166,8 +169,8 @@ def test_the_examples_of_the_description_can_be_sent_as_they_stand(server: Serve
                     value = example.get("value")
                     body = value.encode() if isinstance(value, str) else msgspec.json.encode(value)
                     seen = server.client.request(method, path, content=body, headers={"content-type": kind})
-                    assert seen.status_code == (403 if path.endswith("load") else 200), (path, seen.text)
-                    assert seen.headers["content-type"].split(";")[0] in operation["responses"]["200"]["content"]
+                    assert seen.status_code == (403 if path.endswith("load") else int(status)), (path, seen.text)
+                    assert seen.headers["content-type"].split(";")[0] in operation["responses"][status]["content"]
                     sent.append((path, kind))
     assert ("/invocations", "text/csv") in sent
     assert (f"/v2/models/{MODEL}/infer", "application/json") in sent

@@ -21,7 +21,7 @@ safetensors = pytest.importorskip("safetensors.torch")
 from tests.serving.project import Project  # noqa: E402
 
 from drivetrain.training.network import torch as declared  # noqa: E402
-from drivetrain.training.torch import Network  # noqa: E402
+from drivetrain.training.torch import Network, onnx_build  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -185,3 +185,31 @@ service = dt.Service(network)
     logits, sums = json.loads((folder / "expected.json").read_text())
     np.testing.assert_allclose([each["prediction"]["logits"] for each in told], logits, atol=1e-6)
     np.testing.assert_allclose([each["prediction"]["sum"] for each in told], sums, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_an_onnx_build_answers_where_it_agrees(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="torch makes ONNX with it")
+    pytest.importorskip("onnxruntime")
+    source = """
+import drivetrain as dt
+from net import Net
+
+network = dt.torch(Net, weights="net.safetensors", inputs={"x": dt.Tensor("float32", (3,))}, onnx=True)
+gate = dt.Gate(network)
+service = dt.Service(network)
+"""
+    project = Project(tmp_path, source, net__py=NET, net__safetensors=(folder / "net.safetensors").read_bytes())
+    project.run()
+
+    with project.served() as address:
+        told = address.predict([{"x": row[0].tolist()} for row in ROWS])["predictions"]
+        version = address.client.get("/version").json()["champion"]
+
+    logits, _ = json.loads((folder / "expected.json").read_text())
+    assert version["build"] == "onnx"
+    np.testing.assert_allclose([each["prediction"]["output_0"] for each in told], logits, atol=1e-5)
+    network = loaded(folder, "class")
+    assert onnx_build(network, tmp_path / "one.onnx")["differing_rows"] == 0
+    found = onnx_build(loaded(folder, "net.pt"), tmp_path / "two.onnx")
+    assert found["reason"].startswith("there is no ONNX build") or found["differing_rows"] == 0

@@ -38,8 +38,8 @@ def judged(rule: Rule, monitor: Monitor, window: Window, version: Version) -> Fi
     if rule == "quality":
         return _quality(monitor, window, version)
     limit = monitor.drift_limit
-    if limit is None or window.rows < monitor.min_rows:
-        return None
+    if limit is None or window.rows < monitor.min_rows or not version.reference:
+        return None  # of what was not trained here, nobody knows how it should be distributed
     if rule == "prediction_drift":
         text = f"the predictions moved: PSI {window.prediction_drift:.2f} (limit {limit.psi:g})"
         return Finding(window.prediction_drift > limit.psi, text, {"psi": window.prediction_drift})

@@ -26,8 +26,10 @@ from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import AliasChange, Decision, Version
 from drivetrain.security.event import Event, broken_link, record_event
 from drivetrain.serving.batch.job import BatchJob, BatchPart
+from drivetrain.serving.jobs.job import Job, JobTotals, JobWorker
 from drivetrain.serving.log import Segment
 from drivetrain.serving.sealing import seal
+from drivetrain.serving.streams.state import StreamState
 from drivetrain.store.archive import opened, write_archive
 from drivetrain.store.fingerprints import digest_of_file
 from drivetrain.store.rows import Row, rows, tables
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
 KINDS: tuple[type[Record], ...] = (
     Run, Runner, StepRun, Figure, Attachment, Tag, Note, Source, Request, Pin, Version, AliasChange, Decision, Rollout,
-    Segment, BatchJob, BatchPart, Event, Window, Alert, Signal, Measurement,
+    Segment, BatchJob, BatchPart, Event, Window, Alert, Signal, Measurement, Job, JobWorker, JobTotals, StreamState,
 )  # fmt: skip
 """Every noun of the ledger. What another store sends must be one of these."""
 

@@ -20,9 +20,6 @@ from drivetrain.training.evaluation import Condition, Evaluation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from drivetrain.training.model import Model
-    from drivetrain.training.ready import Ready
-
 
 class Gate(Part, frozen=True, eq=False):
     """The conditions that a new version must meet to be promoted: `Gate(lateness, require=[quality.auc >= 0.65])`.
@@ -35,7 +32,7 @@ class Gate(Part, frozen=True, eq=False):
     RUNS = True
     CACHED = False
 
-    model: Model | Ready
+    model: Any  # one that learns here, or a class that bears @dt.predictor, which mypy takes for a class
     require: Sequence[Condition] = ()
     # A part that must have said yes, such as a `dt.Approval`; otherwise the gate is not asked.
     when: Part | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 from functools import partial
@@ -13,15 +14,19 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is p
 from drivetrain.errors import RequestError
 from drivetrain.serving.desk import Desk
 from drivetrain.serving.encoding import COMPRESSED, QUICK_BYTES, WORTH_BYTES, chosen, decoded, encoded
+from drivetrain.serving.events import Sockets
 from drivetrain.serving.invocations import Invocations
+from drivetrain.serving.jobs.api import JobsApi
+from drivetrain.serving.jobs.terms import Callbacks
 from drivetrain.serving.native import Native
 from drivetrain.serving.oip import Oip
+from drivetrain.serving.openai import OpenAI
 from drivetrain.serving.patience import Patience, until
-from drivetrain.serving.route import Answer, Headers, Request, Routes, refusal
+from drivetrain.serving.route import Answer, Headers, Request, Routes, Streamed, refusal
+from drivetrain.serving.streams.state import exposition
 from drivetrain.store.record import new_id
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from pathlib import Path
 
@@ -53,8 +58,10 @@ class App:
         hosts: tuple[str, ...] = (),
         grpc_host: str = "",
         grpc_port: int = 0,
+        callbacks: Callbacks | None = None,
     ) -> None:
         self.service, self._store_path = service, store_path
+        self._callbacks = callbacks or Callbacks()
         self._token, self._grpc_host, self._grpc_port = token, grpc_host, grpc_port
         self._grpc: GrpcServer | None = None
         self._authorization = f"Bearer {token}".encode() if token else b""
@@ -66,38 +73,58 @@ class App:
         from drivetrain.store.store import Store
 
         self._desk = Desk(loop, self.service, Store.open(self._store_path), grpc_port=self._grpc_port)
-        others = [*Oip(self._desk).routes(), *Invocations(self._desk).routes()]
-        self._native = Native(self._desk, others)
+        self._jobs = JobsApi(self._desk, self._store_path, self._callbacks)
+        invocations = Invocations(self._desk)
+        protocols = (Oip(self._desk), invocations, OpenAI(self._desk, invocations.models), self._jobs)
+        others = [route for protocol in protocols for route in protocol.routes()]
+        self._native = Native(self._desk, others, self._more_metrics)
         self._routes = Routes([*self._native.routes(), *others])
         if self._grpc_port:
             from drivetrain.serving.grpc.server import GrpcServer
 
             self._grpc = GrpcServer(self._desk, f"{self._grpc_host}:{self._grpc_port}", token=self._token)
             loop.run_until_complete(self._grpc.start())
+        self._sockets = Sockets(self._desk)
+
+    def _more_metrics(self) -> str:
+        return self._jobs.metrics() + exposition(self._desk.store.ledger, self.service.name)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._grpc is not None:
             loop.run_until_complete(self._grpc.stop(self.service.timeout_s))
+        self._jobs.close()
         self._desk.close()
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         started = monotonic_ns()
         refuse: Callable[[RequestError], Answer] = refusal
+        if scope.proto == "ws":
+            await self._socket(scope, proto)
+            return
         method, path, headers = scope.method, scope.path, scope.headers
         try:
             self._admit(scope, headers, path)
             patience = Patience(until(headers), proto.client_disconnect)
             # Nearly all requests go straight on.
-            if path == "/predict" and method == "POST" and headers.get("content-type") == "application/json":
+            if (
+                path == "/predict"
+                and method == "POST"
+                and headers.get("content-type") == "application/json"
+                and not self._desk.is_streaming
+            ):
                 given = await self._body(proto, headers, _JSON_BODY)
                 status, fields, body = await self._native.predicted(given, patience)
             else:
                 route, parameters = self._routes.find(method, path)
                 refuse = route.refuse
                 given = await self._body(proto, headers, route.takes) if route.takes else b""
-                status, fields, body = await route.handle(
+                answer = await route.handle(
                     Request(method, path, scope.query_string, headers, parameters, given, patience)
                 )
+                if isinstance(answer, Streamed):
+                    await self._stream(answer, proto, started)
+                    return
+                status, fields, body = answer
         except RequestError as error:
             status, fields, body = refuse(error)
         except Exception as error:  # whatever went wrong here is ours, and the client still gets an answer
@@ -112,6 +139,37 @@ class App:
             proto.response_str(status, fields, body)
         else:
             proto.response_bytes(status, fields, body)
+
+    async def _stream(self, answer: Streamed, proto: Any, started: int) -> None:
+        """Send the pieces of an answer until they end or the client goes away; the first may still be a refusal."""
+        texts = answer.texts
+        sending = asyncio.ensure_future(_sent(answer, proto))
+        gone = asyncio.ensure_future(_gone(proto))
+        try:
+            await asyncio.wait([sending, gone], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sending, gone):
+                task.cancel()
+            await asyncio.gather(sending, gone, return_exceptions=True)
+            await texts.aclose()
+            self._desk.counters.answered(answer.status, started)
+
+    async def _socket(self, scope: Any, proto: Any) -> None:
+        """Answer a WebSocket at /stream. Browsers let any page open one, and say from where in the Origin header."""
+        started = monotonic_ns()
+        try:
+            self._admit(scope, scope.headers, scope.path)
+            origin = scope.headers.get("origin")
+            host = scope.authority or scope.headers.get("host") or ""
+            if origin is not None and origin.partition("://")[2] != host:
+                raise RequestError(status=403, message="a page of another origin may not open a socket here")
+            if scope.path != "/stream":
+                raise RequestError(status=404, message="sockets are at /stream")
+        except RequestError as error:
+            self._desk.counters.answered(error.status, started)
+            proto.close(error.status)
+            return
+        await self._sockets.serve(proto)
 
     def _admit(self, scope: Any, headers: Any, path: str) -> None:
         """Refuse a request that a foreign page made a browser send, or that lacks the token."""
@@ -180,6 +238,17 @@ class App:
         if size > self._max_body:
             raise RequestError(status=413, message=f"the body is too large; at most {self._max_body:,} bytes are read")
         return b"".join(parts)
+
+
+async def _gone(proto: Any) -> None:
+    # What granian gives can be awaited, and is no future of asyncio's.
+    await proto.client_disconnect()
+
+
+async def _sent(answer: Streamed, proto: Any) -> None:
+    transport = proto.response_stream(answer.status, answer.headers)
+    async for text in answer.texts:
+        await transport.send_str(text)
 
 
 def _failed(error: Exception, scope: Any) -> RequestError:

@@ -148,12 +148,13 @@ def failure_of(error: Exception) -> Failure:
     return Failure(500, f"the model failed on this request; the server's log has more under {error_id}", error_id)
 
 
-def lines(batch: Batch, parts: list[Answered]) -> bytes:
-    """Return what is logged of a batch."""
-    return b"".join([_ENCODER.encode(_line(batch, part)) + b"\n" for part in parts])
+def lines_of(batch: Batch, parts: list[Answered]) -> bytes:
+    """Return the lines of the log for what was answered, one a version."""
+    return b"".join([_ENCODER.encode(line_of(batch, part)) + b"\n" for part in parts])
 
 
-def _line(batch: Batch, part: Answered) -> Line:
+def line_of(batch: Batch, part: Answered) -> Line:
+    """Return the line of the log for the rows of one arm."""
     whole = len(part.places) == len(batch.rows)
     names = batch.names if whole else [batch.names[place] for place in part.places]
     texts = batch.texts if whole else [batch.texts[place] for place in part.places]

@@ -23,11 +23,10 @@ LATENCY_BOUNDS_S = (
 # A worker that has not shown itself for so long is gone.
 SILENT_S = 3.0
 _NAMES = (
-    "pid", "started_ns", "beat_ns",
-    "answered_2xx", "answered_4xx", "answered_5xx",
-    "rows", "rows_canary", "batches", "busy_ns", "latency_ns", "feedback",
-    "log_failures", "log_failing", "swaps", "swap_failures", "ready",
-    "turned_away", "expired", "cache_hits", "cache_misses", "cache_bytes",
+    "pid", "started_ns", "beat_ns", "answered_2xx", "answered_4xx", "answered_5xx", "rows", "rows_canary",
+    "batches", "busy_ns", "latency_ns", "feedback", "log_failures", "log_failing", "swaps", "swap_failures",
+    "ready", "turned_away", "expired", "streams", "streams_open", "streams_left", "pieces", "first_pieces",
+    "tokens_in", "tokens_out", "first_piece_ns",
 )  # fmt: skip
 _PLACES = {name: place for place, name in enumerate(_NAMES)}
 _ANSWERED = {hundreds: _PLACES[f"answered_{hundreds}xx"] for hundreds in (2, 4, 5)}
@@ -60,9 +59,14 @@ class Totals(msgspec.Struct, kw_only=True):
     swap_failures: int = 0
     turned_away: int = 0
     expired: int = 0
-    cache_hits: int = 0
-    cache_misses: int = 0
-    cache_bytes: int = 0
+    streams: int = 0
+    streams_open: int = 0
+    streams_left: int = 0
+    pieces: int = 0
+    first_pieces: int = 0
+    first_piece_s: float = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
     pids: list[int] = []
 
     @property
@@ -91,6 +95,7 @@ class Counters:
         self.set("started_ns", time_ns())
         self.set("ready", 0)
         self.set("log_failing", 0)
+        self.set("streams_open", 0)
         self.beat()
 
     def add(self, name: str, amount: int = 1) -> None:
@@ -158,14 +163,16 @@ def totals(folder: Path) -> Totals:
             sums.workers += 1
             sums.workers_ready += at["ready"]
             sums.workers_log_failing += at["log_failing"]
-            sums.cache_bytes += at["cache_bytes"]
+            sums.streams_open += at["streams_open"]
             sums.pids.append(at["pid"])
         for name in (
             "answered_2xx", "answered_4xx", "answered_5xx", "rows", "rows_canary", "batches", "feedback",
-            "log_failures", "swaps", "swap_failures", "turned_away", "expired", "cache_hits", "cache_misses",
+            "log_failures", "swaps", "swap_failures", "turned_away", "expired", "streams", "streams_left", "pieces",
+            "first_pieces", "tokens_in", "tokens_out",
         ):  # fmt: skip
             setattr(sums, name, getattr(sums, name) + at[name])
         sums.busy_s += at["busy_ns"] / 1e9
+        sums.first_piece_s += at["first_piece_ns"] / 1e9
         sums.latency_s += at["latency_ns"] / 1e9
         sums.latency = [total + values[_BUCKETS + place] for place, total in enumerate(sums.latency)]
     return sums
@@ -230,6 +237,20 @@ def exposition(sums: Totals, service: str, versions: dict[str, str]) -> str:
     single("expired_total", "counter", "Requests whose time was over before they were answered.", sums.expired)
     single("swaps_total", "counter", "Times that a worker began to answer with other versions.", sums.swaps)
     single("swap_failures_total", "counter", "Times that a version could not be loaded.", sums.swap_failures)
+    single("streams_total", "counter", "Answers that were streamed.", sums.streams)
+    single("streams_open", "gauge", "Streams that run at the moment.", sums.streams_open)
+    single("streams_left_total", "counter", "Streams whose listener went away before their end.", sums.streams_left)
+    single("stream_pieces_total", "counter", "Pieces that were streamed.", sums.pieces)
+    family(
+        "first_piece_seconds", "summary", "Time from a stream's start to its first piece.",
+        {f"first_piece_seconds_sum{{{label}}}": sums.first_piece_s,
+         f"first_piece_seconds_count{{{label}}}": sums.first_pieces},
+    )  # fmt: skip
+    family(
+        "tokens_total", "counter", "Tokens that an engine read and wrote, as it says.",
+        {f'tokens_total{{{label},direction="in"}}': sums.tokens_in,
+         f'tokens_total{{{label},direction="out"}}': sums.tokens_out},
+    )  # fmt: skip
     single("workers", "gauge", "Workers that are alive.", sums.workers)
     single("workers_ready", "gauge", "Workers that have a version to answer with.", sums.workers_ready)
     family(

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from drivetrain.errors import RequestError
+from drivetrain.errors import RequestError, StoreUnavailable
 from drivetrain.serving.batching import Failure, Form, Reply
 from drivetrain.serving.counters import Counters, Totals, exposition, totals
+from drivetrain.serving.direct import Direct
 from drivetrain.serving.feedback import FeedbackLog, read_labels
 from drivetrain.serving.journal import Journal, Names, folder_of
 from drivetrain.serving.patience import ENDLESS, Patience, unless_gone
 from drivetrain.serving.queue import Queue
+from drivetrain.serving.streaming import Streams
 from drivetrain.serving.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -41,15 +43,18 @@ class Desk:
         self.counters = Counters(folder)
         self._journal = Journal(folder, "predictions")
         self._feedback = FeedbackLog(loop, Journal(folder, "feedback"), self.counters)
+        self.names = Names()
         self._queue = Queue(
             loop,
             journal=self._journal,
-            names=Names(),
+            names=self.names,
             counters=self.counters,
             max_batch=service.max_batch,
             timeout_s=service.timeout_s,
             latency_target_s=None if service.latency_target_ms is None else service.latency_target_ms / 1000,
         )
+        self.direct = Direct(service, names=self.names, counters=self.counters, queue=self._queue)
+        self.streams = Streams(service, names=self.names, counters=self.counters, queue=self._queue)
         self._watcher = Watcher(loop, store, service, self.counters, self._tend)
         self._watcher.start()
 
@@ -60,6 +65,7 @@ class Desk:
             self.tables.close()
         self._feedback.close()
         self._queue.close()
+        self.streams.close()
         self._journal.close()
         self.counters.close()
 
@@ -93,9 +99,20 @@ class Desk:
         return self._watcher.live
 
     @property
+    def is_busy(self) -> bool:
+        """Whether requests wait, or are being answered in a thread."""
+        return self._queue.is_busy
+
+    @property
     def problem(self) -> str:
         """Why something that should answer does not; empty where all is well."""
         return self._watcher.problem
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether what answers does so in pieces."""
+        live = self._watcher.live
+        return live is not None and live.streams
 
     def live(self) -> Live:
         """Return the versions that answer.
@@ -147,12 +164,34 @@ class Desk:
         assert isinstance(reply, str)
         return reply
 
+    async def keep_images(self, live: Live, rows: Sequence[Row]) -> None:
+        """Keep the images of requests as artifacts, where the service says so.
+
+        Raises:
+            RequestError: one cannot be fetched (422), or the disk does not take them (503).
+        """
+        if not self.service.keep_images:
+            return
+        places = [place for place, column in enumerate(live.reader.columns) if column.kind == "image"]
+        images = [row[place] for row in rows for place in places if row[place] is not None]
+        try:
+            await self.aside(lambda: [self.store.artifacts.put(image.data) for image in images])
+        except StoreUnavailable as error:
+            raise RequestError(status=503, message=f"the images cannot be kept: {error.message}") from error
+
     async def _told(
         self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form, patience: Patience
     ) -> str | Reply:
+        if self.service.keep_images:
+            await self.keep_images(live, rows)
+        if live.streams:
+            message = "this model answers in pieces: ask it at POST /predict with JSON, or over a WebSocket at /stream"
+            raise RequestError(status=422, message=message)
+        if live.is_awaited:
+            return await self.direct.answer(live, rows, texts, form, patience)
         future = self._queue.add(live, rows, texts, form, until=patience.until)
         # Where it has to wait, it is worth knowing whether the client still does.
-        gone = patience.gone() if patience.gone is not None and self._queue.is_busy else None
+        gone = patience.gone() if patience.gone is not None and self._queue.is_at_work else None
         reply = await (future if gone is None else unless_gone(future, gone))
         if isinstance(reply, Failure):
             raise RequestError(
@@ -174,6 +213,16 @@ class Desk:
         if reason:
             raise RequestError(status=503, message=f"the labels could not be kept, send them again later: {reason}")
         return len(labels)
+
+    def log(self, lines: bytes, rows: int) -> None:
+        """Append lines to the log of predictions."""
+        self._queue.write(lines, rows)
+
+    async def health(self) -> list[str]:
+        """Return what is amiss with the engines elsewhere that answer for the service."""
+        live = self._watcher.live
+        arms = [arm for arm in (live.champion, live.challenger) if arm is not None] if live else []
+        return [f"{arm.version.id}: {told}" for arm in arms if (told := await arm.health())]
 
     def readiness(self) -> dict[str, Any]:
         """Return whether there is a version to answer with, which, and what is amiss."""

@@ -7,7 +7,7 @@ import os
 from itertools import count
 from pathlib import Path
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -22,11 +22,23 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
+class Ended(msgspec.Struct, frozen=True, gc=False):
+    """How a stream ended, after how many pieces and seconds; `first_s` is when the first piece was there.
+
+    `closed` is a stream whose listener went away.
+    """
+
+    how: Literal["end", "closed", "error", "timeout"]
+    pieces: int
+    seconds: float
+    first_s: float | None = None
+
+
 class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One batch of predictions of one version, as it stands in a part.
 
     `at` is in microseconds since 1970. `requests` are the objects that the clients sent. `features` are the columns
-    that the model saw, where they are not the request's own.
+    that the model saw, where they are not the request's own. `streams` tell of answers that came in pieces.
     """
 
     at: int
@@ -38,6 +50,7 @@ class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     predictions: list[Any]
     probabilities: list[list[float]] | None = None
     features: dict[str, list[Any]] | None = None
+    streams: list[Ended] | None = None
 
 
 class Label(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -53,13 +66,20 @@ class Journal:
     """Appends lines to a part of its own, `KIND-….jsonl`, in the folder of a service.
 
     The part is locked as long as it is written to. The lock goes with the process, however that ends, so a part that
-    can be locked is finished. A line is in the part whole or not at all.
+    can be locked is finished. A line is in the part whole or not at all. One that is not `is_dated` may
+    hold ids that are older than the part.
     """
 
     def __init__(
-        self, folder: Path, kind: str, *, part_bytes: int = PART_BYTES, part_age_s: float = PART_AGE_S
+        self,
+        folder: Path,
+        kind: str,
+        *,
+        part_bytes: int = PART_BYTES,
+        part_age_s: float = PART_AGE_S,
+        is_dated: bool = True,
     ) -> None:
-        self.folder, self.kind = folder, kind
+        self.folder, self.kind, self._is_dated = folder, kind, is_dated
         self._part_bytes, self._part_age_s = part_bytes, part_age_s
         self._handle = -1
         self._size = 0
@@ -111,7 +131,8 @@ class Journal:
 
     def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{self.kind}-{int(time() * 1000):013d}-{os.getpid()}-{os.urandom(3).hex()}.jsonl"
+        millisecond = int(time() * 1000) if self._is_dated else 0
+        path = self.folder / f"{self.kind}-{millisecond:013d}-{os.getpid()}-{os.urandom(3).hex()}.jsonl"
         scratch = path.with_suffix(".new")
         handle = os.open(scratch, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
@@ -141,17 +162,40 @@ class Names:
         millisecond = int(time() * 1000)
         if millisecond > self._millisecond:
             self._millisecond = millisecond
-            letters = ""
-            for _ in range(9):
-                letters = _ALPHABET[millisecond & 31] + letters
-                millisecond >>= 5
-            self._prefix = letters
+            self._prefix = letters(millisecond, 9)
             self._numbers = count()
         names = []
         for _ in range(amount):
             number = next(self._numbers)
             names.append(f"pred-{self._prefix}{_PAIRS[number >> 10 & 1023]}{_PAIRS[number & 1023]}{self._own}")
         return names
+
+    def pair(self) -> tuple[str, str]:
+        """Return what ids begin and end with that nobody else gives; their numbers may begin at 0."""
+        own = "".join(_ALPHABET[byte & 31] for byte in os.urandom(5))
+        return letters(int(time() * 1000), 9), own
+
+
+def pairs(number: int) -> str:
+    """Return the four letters of the number that stands in a prediction id.
+
+    >>> pairs(33)
+    '0011'
+    """
+    return _PAIRS[number >> 10 & 1023] + _PAIRS[number & 1023]
+
+
+def letters(number: int, length: int) -> str:
+    """Return a number in so many letters of an id.
+
+    >>> letters(33, 3)
+    '011'
+    """
+    found = ""
+    for _ in range(length):
+        found = _ALPHABET[number & 31] + found
+        number >>= 5
+    return found
 
 
 def time_of(prediction_id: str) -> float:

@@ -46,7 +46,8 @@ def tables_of(
     return {name: _table(store, name, source, each) for name, each in columns.items()}
 
 
-_COLUMNS = ("id", "at", "arm", "key", "prediction", "probabilities", "request", "features", "offset")
+_COLUMNS = ("id", "at", "arm", "key", "prediction", "probabilities", "request", "features", "stream", "offset")
+_STREAM = pl.Struct({"how": pl.String, "pieces": pl.Int64, "seconds": pl.Float64, "first_s": pl.Float64})
 
 
 def _gather(columns: dict[str, list[Any]], line: Line, offset: int) -> None:
@@ -64,6 +65,7 @@ def _gather(columns: dict[str, list[Any]], line: Line, offset: int) -> None:
         ]
     else:
         columns["features"] += [None] * count
+    columns["stream"] += [msgspec.to_builtins(each) for each in line.streams] if line.streams else [None] * count
     columns["offset"] += [offset] * count
 
 
@@ -92,6 +94,8 @@ def _table(store: Store, version: str, source: str, columns: dict[str, list[Any]
     if seen is None:  # the model took the request as it was
         names = [column.name for column in features or [] if column.name in requests.columns]
         seen = requests.select(names) if names else requests
+    has_streams = any(each is not None for each in columns["stream"])
+    streams = {"stream": pl.Series(columns["stream"], dtype=_STREAM)} if has_streams else {}
     return pl.DataFrame(
         {
             "id": pl.Series(columns["id"], dtype=pl.String),
@@ -104,6 +108,7 @@ def _table(store: Store, version: str, source: str, columns: dict[str, list[Any]
             "probabilities": pl.Series(columns["probabilities"], dtype=pl.List(pl.Float64)),
             "request": requests.to_struct(),
             "features": seen.to_struct(),
+            **streams,
             "source": pl.repeat(source, len(requests), dtype=pl.String, eager=True),
             "offset": pl.Series(columns["offset"], dtype=pl.Int64),
         }
@@ -157,7 +162,8 @@ def joined(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         parts = [frame[name].struct.unnest() for frame in frames]
         whole.append(pl.concat(parts, how="diagonal_relaxed").to_struct(name))
     rest = pl.concat([frame.drop("request", "features") for frame in frames], how="diagonal_relaxed")
-    return rest.with_columns(*whole).select(list(EMPTY))
+    found = rest.with_columns(*whole)
+    return found.select([*EMPTY, *(name for name in ("stream",) if name in found.columns)])
 
 
 EMPTY: dict[str, Any] = {

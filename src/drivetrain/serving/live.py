@@ -18,7 +18,7 @@ from drivetrain.serving.ready import ReadyModel
 from drivetrain.serving.requests import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from drivetrain.serving.requests import Row
     from drivetrain.store.artifact import Artifact
@@ -65,6 +65,11 @@ def wanted(ledger: Ledger, service: str, model: str) -> Wanted:
     )
 
 
+def side_of(ledger: Ledger, version: Version) -> dict[str, Artifact]:
+    """Return the side inputs that a version answers with now: the newest tables, or those it was trained beside."""
+    return {name: _newest(ledger, name) or artifact for name, artifact in version.side_inputs.items()}
+
+
 def _newest(ledger: Ledger, dataset: str) -> Artifact | None:
     """Return the table of a dataset that the newest run gave or took from its memory; None where none ran."""
     found = [
@@ -100,6 +105,10 @@ class Live:
             )
             if not may_lack
         ]
+        arms = [champion, challenger] if challenger else [champion]
+        # Whether answers come in pieces, or are awaited one by one; neither goes through the batches.
+        self.streams = any(arm.version.signature.streams for arm in arms)
+        self.is_awaited = any(arm.is_awaited for arm in arms)
         self.curve = Curve(champion.seconds if challenger is None else _together(champion.seconds, challenger.seconds))
 
     def is_for_challenger(self, row: Row, name: str) -> bool:
@@ -107,6 +116,15 @@ class Live:
         key = row[self.key_place] if self.key_place is not None else None
         digest = blake2b(str(name if key is None else key).encode(), digest_size=8, salt=self._salt).digest()
         return int.from_bytes(digest, "big") < self.limit and all(row[place] is not None for place in self._required)
+
+    def arm_for(self, rows: Sequence[Row], name: str) -> tuple[str, Arm, list[int] | None]:
+        """Return the arm that answers all rows of something with this name, its version and where its columns stand."""
+        if self.challenger is not None:
+            digest = blake2b(name.encode(), digest_size=8, salt=self._salt).digest()
+            is_lacking = any(row[place] is None for row in rows for place in self._required)
+            if int.from_bytes(digest, "big") < self.limit and not is_lacking:
+                return "canary", self.challenger, self.challenger_places
+        return "champion", self.champion, self.champion_places
 
     def versions(self) -> dict[str, str]:
         """Return the id of the version of each arm."""
@@ -158,11 +176,7 @@ def load(store: Store, want: Wanted, before: Live | None) -> tuple[Live | None, 
 
     def ready(version: Version) -> Arm:
         side = {name: want.side.get(name, artifact) for name, artifact in version.side_inputs.items()}
-        if version.id in known:
-            return known[version.id]
-        if version.signature.task == "values":
-            return ReadyModel.load(store, version)
-        return Predictor.load(store, version, side=side)
+        return known.get(version.id) or arm_of(store, version, side)
 
     champion = ready(want.champion)
     if want.challenger is None:
@@ -172,6 +186,17 @@ def load(store: Store, want: Wanted, before: Live | None) -> tuple[Live | None, 
     except Exception as error:  # a challenger that cannot answer must not hold up the champion
         reason = f"{want.challenger.id} cannot be loaded: {reason_of(error)}"
         return Live(want, champion, None), reason
+
+
+def arm_of(store: Store, version: Version, side: Mapping[str, Artifact]) -> Arm:
+    """Return a version ready to answer, with these tables as its side inputs.
+
+    Raises:
+        Exception: its code or its files fail; they are the user's.
+    """
+    if version.signature.task == "values":
+        return ReadyModel.load(store, version)
+    return Predictor.load(store, version, side=side)
 
 
 def reason_of(error: Exception) -> str:

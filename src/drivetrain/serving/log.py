@@ -9,6 +9,7 @@ import msgspec
 import polars as pl
 
 from drivetrain.errors import NotFound
+from drivetrain.registry.version import Version
 from drivetrain.serving.journal import folder_of, time_of
 from drivetrain.serving.lines import FEEDBACK, joined, labels_of, tables_of
 from drivetrain.store.artifact import Artifact
@@ -165,6 +166,29 @@ def find_prediction(store: Store, prediction_id: str, service: str = "") -> Pred
         if len(found):
             return _prediction(store, segment.service, found)
     raise unknown
+
+
+def answers_in_log(store: Store, service: str, ids: list[str]) -> dict[str, dict[str, Any]]:
+    """Return what was answered under some ids, as the client was told; those that were not answered are left out."""
+    wanted = set(ids)
+    frames: list[pl.DataFrame] = []
+    for source, data in _open_parts(store, service, "predictions").items():
+        lines = {line for name in ids for line in _lines_with(data, f'"{name}"'.encode())}
+        frames += tables_of(store, source, b"".join(sorted(lines))).values()
+    where = {"service": service, "kind": "predictions", "first_id <=": max(ids), "last_id >=": min(ids)}
+    for segment in store.ledger.find(Segment, where):
+        rows = pl.scan_parquet(store.artifacts.path(segment.artifact.digest))
+        frames.append(rows.filter(pl.col("id").is_in(ids)).collect())
+    found: dict[str, dict[str, Any]] = {}
+    for row in (row for frame in frames for row in frame.iter_rows(named=True) if row["id"] in wanted):
+        told = {"id": row["id"], "version": row["version"], "prediction": row["prediction"]}
+        version = store.ledger.get(Version, row["version"])
+        if row["probabilities"] is not None and version is not None:
+            by_text = {str(each): each for each in version.signature.classes}
+            told["prediction"] = by_text.get(row["prediction"], row["prediction"])
+            told["probabilities"] = dict(zip(by_text, row["probabilities"], strict=True))
+        found[row["id"]] = told
+    return found
 
 
 def _prediction(store: Store, service: str, found: pl.DataFrame) -> Prediction:

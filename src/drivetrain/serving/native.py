@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain import __version__
+from drivetrain.errors import RequestError
+from drivetrain.serving.events import EVENT_STREAM, server_sent, wants_events
 from drivetrain.serving.interface import digest_of
 from drivetrain.serving.media import NAMES, TYPES, answer_kind, as_csv, kind_of
-from drivetrain.serving.route import JSON, Answer, Bodies, Body, Headers, Request, Route, as_json
+from drivetrain.serving.patience import patiently
+from drivetrain.serving.route import JSON, Answer, Bodies, Body, Headers, Request, Route, Streamed, as_json
+from drivetrain.serving.uploads import FORM, UPLOADS, as_json_body, is_upload
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from drivetrain.serving.desk import Desk
     from drivetrain.serving.live import Live
@@ -34,8 +38,8 @@ _BINARY = [NAMES[kind] for kind in ("arrow stream", "arrow file", "parquet")]
 class Native:
     """Answers in our own protocol."""
 
-    def __init__(self, desk: Desk, others: Sequence[Route] = ()) -> None:
-        self._desk, self._others = desk, others
+    def __init__(self, desk: Desk, others: Sequence[Route] = (), more_metrics: Callable[[], str] = str) -> None:
+        self._desk, self._others, self._more_metrics = desk, others, more_metrics
 
     def routes(self) -> list[Route]:
         """Return what it answers."""
@@ -49,13 +53,18 @@ class Native:
             Route("GET", "/service.proto", self.contract, gives="text/plain"),
             Route("GET", "/version", self.version),
             Route("POST", "/feedback", self.feedback, takes=_JSON_BODY, describe=self._feedback_bodies),
-            Route("POST", "/predict", self.predict, takes=tuple(TYPES), describe=self._predict_bodies),
+            Route("POST", "/predict", self.predict, takes=(*TYPES, *UPLOADS), describe=self._predict_bodies),
         ]
 
     def _predict_bodies(self, live: Live) -> Bodies:
         from drivetrain.serving.openapi import array_of, example_answer, example_request, object_of, ref
 
         row, answer = example_request(live), example_answer(live)
+        if live.streams:
+            text = "events `start`, then a message for each piece, then `end` or `error`; asked for by `Accept`"
+            told = {"application/json": Body(ref("Prediction"), {"one row": answer}),
+                    "text/event-stream": Body({"type": "string", "description": text})}  # fmt: skip
+            return Bodies({"application/json": Body(ref("Row"), {"one row": row}), **_uploads(live)}, told)
         many = {**array_of(ref("Row")), "maxItems": self._desk.service.max_rows}
         binary = {kind: Body({"type": "string", "format": "binary"}) for kind in _BINARY}
         flat = {name: value for name, value in answer.items() if name != "probabilities"}
@@ -65,6 +74,7 @@ class Native:
                 "text/csv": Body({"type": "string"}, {"two rows": as_csv([row, row])}),
                 "application/x-ndjson": Body({"type": "string"}, {"two rows": f"{as_json(row)}\n{as_json(row)}\n"}),
                 **binary,
+                **_uploads(live),
             },
             {
                 "application/json": Body(
@@ -98,11 +108,35 @@ class Native:
             {"application/json": Body(object_of({"accepted": {"type": "integer"}}), {"one": {"accepted": 1}})},
         )
 
-    async def predict(self, request: Request) -> Answer:
-        """Answer one object, an array of them, or a table of rows."""
-        if kind_of(request.headers.get("content-type") or "") == "json":
-            return await self.predicted(request.body, request.patience)
-        return await self._table(request)
+    async def predict(self, request: Request) -> Answer | Streamed:
+        """Answer one object, an array of them, or a table of rows; or one object as a stream."""
+        content_type = request.headers.get("content-type") or ""
+        if is_upload(content_type):
+            request = request._replace(body=as_json_body(request, self._desk.live().reader))
+            content_type = "application/json"
+        if kind_of(content_type) != "json":
+            return await self._table(request)
+        if self._desk.is_streaming:
+            return await self._streamed(request)
+        return await self.predicted(request.body, request.patience)
+
+    async def _streamed(self, request: Request) -> Answer | Streamed:
+        desk, body = self._desk, request.body
+        live = desk.live()
+        if body.lstrip()[:1] == b"[":
+            raise RequestError(status=422, message="a stream answers one object, and this is an array")
+        row = live.reader.one(body)
+        await desk.keep_images(live, [row])
+        (text,) = live.reader.kept([row], [one_line(body)])
+        if wants_events(request.headers.get("accept") or ""):
+            desk.streams.check_room()
+            return Streamed(200, EVENT_STREAM, server_sent(desk, live, row, text))
+        try:
+            told = await patiently(desk.streams.whole(live, row, text), request.patience)
+        except TimeoutError:
+            message = "the stream did not end in the time that the request has"
+            raise RequestError(status=504, message=message) from None
+        return Answer(200, JSON, as_json(told))
 
     async def predicted(self, body: bytes, patience: Patience) -> Answer:
         """Answer a body, whatever else the request says."""
@@ -112,9 +146,9 @@ class Native:
             rows, texts = live.reader.many(body, limit=desk.service.max_rows)
             if not rows:
                 return Answer(200, JSON, '{"predictions":[]}')
-            told = await desk.ask_text(live, rows, [_one_line(bytes(text)) for text in texts], "many", patience)
+            told = await desk.ask_text(live, rows, [one_line(bytes(text)) for text in texts], "many", patience)
         else:
-            told = await desk.ask_text(live, (live.reader.one(body),), (_one_line(body),), "one", patience)
+            told = await desk.ask_text(live, (live.reader.one(body),), (one_line(body),), "one", patience)
         return Answer(200, JSON, told)
 
     async def _table(self, request: Request) -> Answer:
@@ -143,11 +177,13 @@ class Native:
     async def readiness(self, request: Request) -> Answer:
         """Tell whether there is a version to answer with, which, and what is amiss."""
         told = self._desk.readiness()
+        if problems := await self._desk.health():
+            told |= {"status": "waiting", "problems": [*told.get("problems", []), *problems]}
         return Answer(200 if told["status"] == "ready" else 503, JSON, as_json(told))
 
     async def metrics(self, request: Request) -> Answer:
         """Give the counters of all workers to Prometheus."""
-        return Answer(200, PROMETHEUS, self._desk.metrics())
+        return Answer(200, PROMETHEUS, self._desk.metrics() + self._more_metrics())
 
     async def version(self, request: Request) -> Answer:
         """Tell which versions answer, and in which form they run."""
@@ -171,8 +207,8 @@ class Native:
         """Describe the address in OpenAPI 3.1."""
         from drivetrain.serving.openapi import description
 
-        routes = [*self.routes(), *self._others]
-        return Answer(200, JSON, as_json(description(self._desk.service, self._desk.live(), routes)))
+        live = self._desk.live()
+        return Answer(200, JSON, as_json(description(self._desk.service, live, self._of_use(live))))
 
     async def contract(self, request: Request) -> Answer:
         """Give the typed gRPC service as the text of a .proto file."""
@@ -185,10 +221,24 @@ class Native:
         """Show the service to people."""
         from drivetrain.serving.page import page
 
+        live = self._desk.answering
+        return Answer(200, HTML, page(self._desk.service, live, self._desk.problem, self._of_use(live)))
+
+    def _of_use(self, live: Live | None) -> list[Route]:
+        """Return the routes that are of use for what answers now."""
         routes = [*self.routes(), *self._others]
-        return Answer(200, HTML, page(self._desk.service, self._desk.answering, self._desk.problem, routes))
+        return [route for route in routes if route.fits is None or (live is not None and route.fits(live))]
 
 
-def _one_line(text: bytes) -> msgspec.Raw:
+def _uploads(live: Live) -> dict[str, Body]:
+    """Return the bodies beside JSON that a model takes whose requests have an image."""
+    from drivetrain.serving.openapi import ref
+
+    images = [column for column in live.reader.columns if column.kind == "image"]
+    alone = {"image/*": Body({"type": "string", "format": "binary"})} if len(images) == 1 else {}
+    return {FORM: Body(ref("Row")), **alone} if images else {}
+
+
+def one_line(text: bytes) -> msgspec.Raw:
     """Return JSON without line breaks: the log has a batch a line, and within a text JSON has none."""
-    return msgspec.Raw(text.replace(b"\n", b" ") if b"\n" in text else text)
+    return msgspec.Raw(text.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in text or b"\r" in text else text)

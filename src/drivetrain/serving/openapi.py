@@ -91,7 +91,7 @@ def _components(columns: Iterable[Column]) -> dict[str, Any]:
 def _operation(route: Route, service: Terms, live: Live) -> dict[str, Any]:
     bodies = route.describe(live) if route.describe else Bodies({}, {route.gives: Body({})})
     told = {kind: _content(body) for kind, body in bodies.told.items()}
-    responses: dict[str, Any] = {"200": {"description": "Answered", "content": told}}
+    responses: dict[str, Any] = {str(route.status): {"description": "Answered", "content": told}}
     if route.takes:
         responses |= {str(status): _refusal(route, status, text) for status, text in _REFUSALS.items()}
     responses["default"] = _refusal(route, 500, "Anything else: the error says what")
@@ -105,7 +105,12 @@ def _operation(route: Route, service: Terms, live: Live) -> dict[str, Any]:
         versions = [each.version for each in (live.champion, live.challenger) if each]
         known = {"model": [service.model], "version": [str(each.number) for each in versions]}
         operation["parameters"] = [
-            {"name": each, "in": "path", "required": True, "schema": {"type": "string", "enum": known[each]}}
+            {
+                "name": each,
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", **({"enum": known[each]} if each in known else {})},
+            }
             for each in parameters
         ]
     if bodies.asked:

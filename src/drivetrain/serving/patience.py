@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from math import inf
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from drivetrain.errors import RequestError
+
+T = TypeVar("T")
 
 # What clients, service meshes and gateways say how long they wait with.
 MILLISECONDS, BY_ENVOY, BY_GRPC = "x-request-timeout-ms", "x-envoy-expected-rq-timeout-ms", "grpc-timeout"
@@ -22,6 +24,14 @@ class Patience(NamedTuple):
 
     until: float = inf
     gone: Callable[[], Awaitable[Any]] | None = None
+
+    def left_s(self, most_s: float) -> float:
+        """Return how long the client still waits: 0 to `most_s`.
+
+        >>> ENDLESS.left_s(2.0)
+        2.0
+        """
+        return most_s if self.until == inf else max(0.0, min(most_s, self.until - monotonic()))
 
 
 ENDLESS = Patience()
@@ -74,3 +84,17 @@ async def unless_gone(future: asyncio.Future[Any], gone: Awaitable[Any]) -> Any:
         raise
     finally:
         watch.cancel()
+
+
+async def patiently(work: Coroutine[Any, Any, T], patience: Patience, most_s: float = inf) -> T:
+    """Return what some work gives, and stop it when its client waits no longer, or has gone away, or after `most_s`.
+
+    Raises:
+        TimeoutError: there was no time left.
+        RequestError: 499, the client has gone; nobody reads it.
+    """
+    left_s = patience.left_s(most_s)
+    async with asyncio.timeout(None if left_s == inf else left_s):
+        future = asyncio.ensure_future(work)
+        found: T = await (future if patience.gone is None else unless_gone(future, patience.gone()))
+        return found

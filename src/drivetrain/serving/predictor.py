@@ -32,6 +32,8 @@ class Predictor:
     `seconds` tells by rows how long a batch took when it was loaded.
     """
 
+    is_awaited = False
+
     def __init__(self, version: Version, reader: Reader, build: str, model: Any, features: Any) -> None:
         self.version, self.reader, self.build = version, reader, build
         self._model, self._features = model, features
@@ -119,6 +121,18 @@ class Predictor:
         if not np.isfinite(scores).all():
             raise ValueError(f"{self.version.id} gave no finite number for a row")
         return scores[:, 1] if scores.ndim == 2 and self._signature.task != "multiclass" else scores
+
+    def piece(self, value: Any) -> Any:
+        """Return the one piece of an answer beside a model that streams."""
+        return value
+
+    async def awaited(self, rows: Sequence[Row], timeout_s: float) -> Answers:
+        """Return what `answer` does, for a caller that has to await."""
+        return self.answer(rows)
+
+    async def health(self) -> str:
+        """Return what is amiss with an engine elsewhere: there is none."""
+        return ""
 
     def _told(self, scores: np.ndarray[Any, Any], features: pl.DataFrame | None) -> Answers:
         if self._signature.task == "multiclass":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from drivetrain.serving.batching import Answered, Batch, Failure, Form, Reply, answered, failure_of, lines, replies
+from drivetrain.serving.batching import Answered, Batch, Failure, Form, Reply, answered, failure_of, lines_of, replies
 
 if TYPE_CHECKING:
     import asyncio
@@ -111,6 +111,11 @@ class Queue:
 
     @property
     def is_busy(self) -> bool:
+        """Whether requests wait, or are being answered in the thread."""
+        return bool(self._running or self._small or self._large)
+
+    @property
+    def is_at_work(self) -> bool:
         """Whether a batch is being answered in the thread, so that who comes now has to wait."""
         return bool(self._running)
 
@@ -312,12 +317,12 @@ class Queue:
         told: Sequence[str | Reply | Failure]
         try:
             told = replies(batch, parts, failures)
-            logged = lines(batch, parts)
+            logged = lines_of(batch, parts)
         except Exception as error:  # a value of the model's or the features function's that JSON cannot hold
             told = [failure_of(error)] * len(asked)
         else:
             rows = sum([len(part.places) for part in parts])
-            self._log(logged, rows)
+            self.write(logged, rows)
             self._counters.add("rows", rows)
             self._counters.add("batches")
             for part in parts:
@@ -327,7 +332,8 @@ class Queue:
             if not each.future.done():
                 each.future.set_result(reply)
 
-    def _log(self, logged: bytes, rows: int) -> None:
+    def write(self, logged: bytes, rows: int) -> None:
+        """Append lines to the log; where that cannot be done, it is counted and told, and answers go out as ever."""
         try:
             self._journal.write(logged)
         except OSError as error:

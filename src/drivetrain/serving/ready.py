@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from drivetrain.serving.answers import Answers
 from drivetrain.serving.requests import Reader, reader_for
 from drivetrain.training.custom import CustomModel
 from drivetrain.training.ready import Belongings, Loaded, Ready
+from drivetrain.training.remote import OpenAIModel, TritonModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +35,8 @@ class ReadyModel:
         self.version, self.reader, self.build, self.model = version, reader, build, model
         self.classes: list[Any] = []
         self.form = model.form if isinstance(model, CustomModel) else None
+        is_async = self.form is not None and self.form.is_async and not self.form.streams
+        self.is_awaited = is_async or getattr(model, "is_awaited", False)
         self._outputs = version.signature.outputs
         self.seconds = {1: _UNKNOWN_S, 64: _UNKNOWN_S}
 
@@ -50,8 +54,9 @@ class ReadyModel:
         form = model.form if isinstance(model, CustomModel) else None
         types, optional = (form.types, form.optional) if form else ({}, frozenset())
         reader = reader_for(version.signature, types=types, optional=optional)
-        made = cls(version, reader, type(part).__name__.lower(), model)
-        if form is None:
+        build = getattr(model, "build", type(part).__name__.lower())
+        made = cls(version, reader, build, model)
+        if form is None and not made.is_awaited:
             made.measure()
         return made
 
@@ -61,10 +66,43 @@ class ReadyModel:
         Raises:
             ValueError: what the model gave is not what its signature says.
         """
+        if self.form is not None and self.form.streams:
+            return self._told_whole(rows)
+        if self.form is not None and self.is_awaited:
+            return asyncio.run(self.awaited(rows, 0.0))
         found = self.model.answer(rows)
         if len(found) != len(rows):
             raise ValueError(f"{self.version.id} gave {len(found)} predictions for {len(rows)} rows")
         return self.told(found)
+
+    async def awaited(self, rows: Sequence[Row], timeout_s: float) -> Answers:
+        """Return the same of a model whose answers are awaited, all rows at once."""
+        if isinstance(self.model, TritonModel | OpenAIModel):
+            return self.told(await self.model.ask(rows, timeout_s=timeout_s))
+        assert isinstance(self.model, CustomModel)
+        assert self.form is not None
+        if self.form.is_batch:
+            return self.told(await self.model.batch(rows))
+        return self.told(await asyncio.gather(*[self.model.call(row) for row in rows]))
+
+    def _told_whole(self, rows: Sequence[Row]) -> Answers:
+        """Return the pieces of each row's stream as its prediction, for those who do not listen."""
+
+        async def gathered(row: Row) -> list[Any]:
+            assert isinstance(self.model, CustomModel)
+            found = self.model.call(row)
+            return [self.piece(each) async for each in found]
+
+        assert isinstance(self.model, CustomModel)
+        if self.form is not None and self.form.is_async:
+            return Answers([asyncio.run(gathered(row)) for row in rows])
+        return Answers([[self.piece(each) for each in self.model.call(row)] for row in rows])
+
+    async def health(self) -> str:
+        """Return what is amiss with the engine that answers; empty where all is well, or there is none."""
+        if isinstance(self.model, TritonModel | OpenAIModel):
+            return await self.model.engine.health(self.model.HEALTH)
+        return ""
 
     def told(self, found: Sequence[Any]) -> Answers:
         """Return values of the model as answers: plain JSON, and what the log keeps of it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -25,6 +25,14 @@ class Answer(NamedTuple):
     status: int
     headers: Headers
     body: str | bytes
+
+
+class Streamed(NamedTuple):
+    """What goes back to the client piece by piece; it ends when the client goes away."""
+
+    status: int
+    headers: Headers
+    texts: AsyncGenerator[str, None]
 
 
 class Body(NamedTuple):
@@ -85,7 +93,7 @@ def extra_headers(error: RequestError) -> Headers:
         return [("www-authenticate", "Bearer")]
     if error.status == 405:
         return [("allow", ", ".join(error.allowed))]
-    if error.status == 503:
+    if error.status in (429, 503):
         return [("retry-after", str(error.retry_after_s))]
     return []
 
@@ -94,17 +102,20 @@ class Route(msgspec.Struct, frozen=True):
     """What answers at a path such as `/v2/models/{model}/infer`.
 
     `takes` are the media types of the bodies that it reads; without any, a body is not read. `gives` is that of its
-    answer. `refuse` writes an error down in the form of the route's protocol. `describe` returns what it is asked and
-    what it answers, with examples; the first line of the handler's docstring says what it does.
+    answer, and `status` its status where all is well. `refuse` writes an error down in the form of the route's
+    protocol. `describe` returns what it is asked and what it answers, with examples; the first line of the handler's
+    docstring says what it does. `fits` says whether it is of use for what answers now, where that is not all.
     """
 
     method: str
     path: str
-    handle: Callable[[Request], Awaitable[Answer]]
+    handle: Callable[[Request], Awaitable[Answer | Streamed]]
     takes: tuple[str, ...] = ()
     refuse: Callable[[RequestError], Answer] = refusal
     describe: Callable[[Live], Bodies] | None = None
     gives: str = "application/json"
+    fits: Callable[[Live], bool] | None = None
+    status: int = 200
 
 
 class Routes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.errors import Refused, UsageError
 from drivetrain.serving.app import LOCAL_NAMES, App
 from drivetrain.serving.grpc import check_installed
+from drivetrain.serving.jobs.terms import Callbacks, callbacks_of
 
 if TYPE_CHECKING:
     from drivetrain.serving.service import Service, Terms
@@ -57,6 +58,8 @@ def serve(
     check_address(host, token)
     check_port(host, port)
     check_grpc(host, grpc_port, http_port=port)
+    callbacks = callbacks_of(project.get("serve.callback_hosts"), project.get("serve.callback_secret"))
+    check_callbacks(callbacks)
     _run(
         service.terms(),
         project.store_path,
@@ -65,6 +68,7 @@ def serve(
         workers=count,
         token=token,
         grpc_port=grpc_port,
+        callbacks=callbacks,
     )
 
 
@@ -93,6 +97,15 @@ def check_address(host: str, token: str) -> None:
         raise Refused(
             f"{host} can be reached from other machines, and no token is set",
             remedy="set serve.token (DRIVETRAIN_SERVE_TOKEN in the environment), or listen on 127.0.0.1",
+        )
+
+
+def check_callbacks(callbacks: Callbacks) -> None:
+    """Refuse to call back without a secret: nobody could tell our word from another's."""
+    if callbacks.hosts and not callbacks.secret:
+        raise Refused(
+            "serve.callback_hosts allows callbacks, and nothing signs them",
+            remedy="set serve.callback_secret (DRIVETRAIN_SERVE_CALLBACK_SECRET in the environment)",
         )
 
 
@@ -134,7 +147,15 @@ def _load(target: str, service: Terms, store_path: Path, **options: Any) -> Any:
 
 
 def _run(
-    service: Terms, store_path: Path, *, host: str, port: int, workers: int, token: str, grpc_port: int = 0
+    service: Terms,
+    store_path: Path,
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    token: str,
+    grpc_port: int = 0,
+    callbacks: Callbacks = Callbacks(),
 ) -> None:
     import multiprocessing
 
@@ -161,7 +182,7 @@ def _run(
         workers=workers,
         loop=loop,
         http=HTTPModes.auto,
-        websockets=False,
+        websockets=True,
         http1_settings=HTTP1Settings(header_read_timeout=10_000, pipeline_flush=True),
         log_enabled=False,
         respawn_failed_workers=True,
@@ -175,5 +196,6 @@ def _run(
         hosts=hosts,
         grpc_host=f"[{host.strip('[]')}]" if ":" in host else host,
         grpc_port=grpc_port,
+        callbacks=callbacks,
     )
     server.serve(target_loader=loader)

@@ -8,6 +8,7 @@ import msgspec
 
 from drivetrain.data.duration import duration
 from drivetrain.errors import BadSetting, DeclarationError, UnknownName
+from drivetrain.serving.jobs.terms import Jobs
 from drivetrain.system.caller import caller
 from drivetrain.system.declaration import Declared
 from drivetrain.system.part import Part
@@ -46,6 +47,14 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 16 << 20
     timeout_s: float = 2.0
     latency_target_ms: float | None = None
+    max_concurrent: int = 64
+    max_per_s: float = 0.0
+    max_streams: int = 64
+    max_stream_s: float = 300.0
+    max_stream_bytes: int = 16 << 20
+    max_sockets: int = 2_000
+    keep_images: bool = False
+    jobs: Jobs = Jobs()
 
 
 class Service(Part, frozen=True, eq=False):
@@ -55,7 +64,14 @@ class Service(Part, frozen=True, eq=False):
     `max_batch`, is worked out from how long batches take, so that requests of few rows are answered within
     `latency_target_ms`; what could not be is turned away. Without a target they are batched for a tenth of a second,
     and turned away where they could not be answered within `timeout_s`. A request may have `max_rows` rows and
-    `max_body_bytes` bytes, and is given up after `timeout_s`.
+    `max_body_bytes` bytes, and is given up after `timeout_s`. `jobs` are answered later, in the idle room.
+
+    Of a model that waits for something else, `max_concurrent` requests are asked at once in each worker, and
+    `max_per_s` a second, where that is not 0. Of one that streams, `max_streams` streams run at once, each for
+    `max_stream_s` at most, and `timeout_s` is for the next piece; as events it may have `max_stream_bytes`.
+    `max_sockets` WebSockets may be open.
+
+    With `keep_images`, the images of requests are kept as artifacts under the digests that the log has.
     """
 
     ROLE: ClassVar[str] = "service"
@@ -67,6 +83,14 @@ class Service(Part, frozen=True, eq=False):
     max_body_bytes: int = 16 << 20
     timeout_s: float = 2.0
     latency_target_ms: float | None = None
+    max_concurrent: int = 64
+    max_per_s: float = 0.0
+    max_streams: int = 64
+    max_stream_s: float = 300.0
+    max_stream_bytes: int = 16 << 20
+    max_sockets: int = 2_000
+    keep_images: bool = False
+    jobs: Jobs = Jobs()
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "place", caller())
@@ -93,8 +117,31 @@ class Service(Part, frozen=True, eq=False):
                 self.latency_target_ms is None or 0 < self.latency_target_ms <= self.timeout_s * 1000,
                 "above 0, and not above timeout_s",
             ),
+            "max_concurrent": (self.max_concurrent, self.max_concurrent >= 1, "1 or more"),
+            "max_per_s": (self.max_per_s, self.max_per_s >= 0, "0 or more"),
+            "max_streams": (self.max_streams, 1 <= self.max_streams <= 10_000, "1 to 10,000"),
+            "max_stream_bytes": (self.max_stream_bytes, self.max_stream_bytes >= 1024, "1024 or more"),
+            "max_sockets": (self.max_sockets, self.max_sockets >= 1, "1 or more"),
+            "max_stream_s": (self.max_stream_s, self.max_stream_s > 0, "above 0"),
         }
         self._check_limits(limits)
+        self._check_jobs(self.jobs)
+
+    def _check_jobs(self, jobs: Jobs) -> None:
+        if not isinstance(jobs, Jobs):
+            raise DeclarationError(
+                f"the jobs of {self.name!r} are {jobs!r}",
+                remedy="write for example `jobs=dt.Jobs(max_waiting=100)`",
+                place=self.place,
+            )
+        duration(jobs.keep, f"{self.name}.jobs keep", place=self.place)
+        self._check_limits(
+            {
+                "jobs max_waiting": (jobs.max_waiting, jobs.max_waiting >= 0, "0 or more"),
+                "jobs max_rows": (jobs.max_rows, 1 <= jobs.max_rows <= 1_000_000, "1 to 1,000,000"),
+                "jobs share": (jobs.share, 0 <= jobs.share <= 1, "0 to 1"),
+            }
+        )
 
     def _check_canary(self, canary: Canary) -> None:
         if not isinstance(canary, Canary):
@@ -135,4 +182,12 @@ class Service(Part, frozen=True, eq=False):
             max_body_bytes=self.max_body_bytes,
             timeout_s=self.timeout_s,
             latency_target_ms=self.latency_target_ms,
+            max_concurrent=self.max_concurrent,
+            max_per_s=self.max_per_s,
+            max_streams=self.max_streams,
+            max_stream_s=self.max_stream_s,
+            max_stream_bytes=self.max_stream_bytes,
+            max_sockets=self.max_sockets,
+            keep_images=self.keep_images,
+            jobs=self.jobs,
         )

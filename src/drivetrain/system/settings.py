@@ -32,6 +32,8 @@ SETTINGS = (
     Setting("serve.grpc_port", 0, "the port on which the server answers gRPC as well; 0 for none"),
     Setting("serve.workers", 1, "how many processes answer requests"),
     Setting("serve.token", "", "the bearer token that every request must carry; empty asks for none"),
+    Setting("serve.callback_hosts", "", "hosts, separated by commas, that a job may call back; empty allows none"),
+    Setting("serve.callback_secret", "", "what signs callbacks; needed where a host is allowed"),
     Setting("console.host", "127.0.0.1", "the address that the console listens on; a public one needs console.token"),
     Setting("console.port", 4200, "the port of the console"),
     Setting("console.token", "", "the token that opens the console; empty asks for none"),

@@ -137,8 +137,16 @@ class CustomModel:
     def answer(self, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
         if not self.form.is_batch:
             return [self.call(row) for row in rows]
-        columns = {name: [row[place] for row in rows] for place, name in enumerate(self._names)}
-        found = self._predict(**columns)
+        return self._checked(self._predict(**self._columns(rows)), rows)
+
+    async def batch(self, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return what an async `predict` gives for a batch."""
+        return self._checked(await self._predict(**self._columns(rows)), rows)
+
+    def _columns(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
+        return {name: [row[place] for row in rows] for place, name in enumerate(self._names)}
+
+    def _checked(self, found: Any, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
         if not isinstance(found, list) or len(found) != len(rows):
             what = f"{len(found)} values" if isinstance(found, list) else type(found).__name__
             raise ValueError(f"predict gave {what} for a batch of {len(rows)}, and must give a list with one for each")

@@ -38,6 +38,8 @@ class Graph(Stacked):
         MissingExtra: onnxruntime is not installed.
     """
 
+    build = "onnx"
+
     def __init__(self, path: Path, *, threads: int = 1) -> None:
         try:
             import onnxruntime

@@ -58,20 +58,31 @@ class Stacked:
     def answer(self, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Return what the network gives for each row: a value, or one for each output."""
         answers: list[Any] = [None] * len(rows)
-        for places in self._groups(rows):
-            found = self.run(
+        for places, arrays in self.feeds(rows):
+            self.take(answers, places, self.run(arrays))
+        return answers
+
+    def feeds(self, rows: Sequence[tuple[Any, ...]]) -> list[tuple[list[int], list[Any]]]:
+        """Return the places of rows that can be run as one, each with the inputs that they make."""
+        return [
+            (
+                places,
                 [
                     self._stacked([rows[place][number] for place in places], put.numpy_dtype)
                     for number, put in enumerate(self.puts)
-                ]
+                ],
             )
-            for position, place in enumerate(places):
-                told = {
-                    column.name: self._of(value, position, len(places))
-                    for column, value in zip(self.outputs, found, strict=True)
-                }
-                answers[place] = told if len(told) > 1 else next(iter(told.values()))
-        return answers
+            for places in self._groups(rows)
+        ]
+
+    def take(self, answers: list[Any], places: list[int], found: list[Any]) -> None:
+        """Put what the network gave for some rows into their places."""
+        for position, place in enumerate(places):
+            told = {
+                column.name: self._of(value, position, len(places))
+                for column, value in zip(self.outputs, found, strict=True)
+            }
+            answers[place] = told if len(told) > 1 else next(iter(told.values()))
 
     def _groups(self, rows: Sequence[tuple[Any, ...]]) -> list[list[int]]:
         """Return the places of rows that can be run as one: those whose values have the same shapes."""

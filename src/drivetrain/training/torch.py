@@ -8,10 +8,13 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
 from drivetrain.errors import Refused
+from drivetrain.training.onnx import TOLERANCE
+from drivetrain.training.onnxruntime import Graph
 from drivetrain.training.stacked import Put, Stacked, column_of
 from drivetrain.training.torchfile import check_program
 
@@ -46,6 +49,8 @@ def predict(module: Any, x: pl.DataFrame, task: Task) -> Any:
 
 class Network(Stacked):
     """A network in memory, in evaluation mode; see `dt.torch`."""
+
+    build = "torch"
 
     def __init__(self, module: Any, puts: Sequence[Put], *, names: Sequence[str] = (), threads: int = 1) -> None:
         super().__init__(puts)
@@ -175,3 +180,52 @@ def _puts_of(program: Any) -> list[Put]:
         )
         for name in program.graph_signature.user_inputs
     ]
+
+
+def onnx_build(network: Network, path: Path) -> dict[str, Any]:
+    """Write an ONNX build of a network to a path, and return how its answers compare on made-up examples.
+
+    There are 64 examples of normal numbers, and of whole ones that are 0 or 1. A difference of more than 1e-5, of
+    numbers above 1 as a share of them, counts. Where there is no build, `reason` says why.
+    """
+    found: dict[str, Any] = {"rows": 0, "differing_rows": 0, "largest_difference": 0.0, "reason": ""}
+    examples = _examples(network, 2)
+    dynamic = torch.export.Dim.DYNAMIC
+    free = [{place: dynamic for place, each in enumerate(put.shape) if each is None} for put in network.puts]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                network.module,
+                tuple(torch.from_numpy(each) for each in examples),
+                str(path),
+                input_names=[put.name for put in network.puts],
+                output_names=[column.name for column in network.outputs],
+                dynamic_shapes=tuple(free),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        graph = Graph(path)
+        rows = _examples(network, 64 if network.is_batch else 1)
+        pairs = list(zip(network.run(rows), graph.run(rows), strict=True))
+    except Exception as error:  # the exporter raises all kinds for an operation that it does not know
+        return {**found, "reason": f"there is no ONNX build: {' '.join(str(error).split())[:200]}"}
+    differs = np.zeros(len(rows[0]), bool)
+    for original, built in pairs:
+        difference = np.abs(original.astype("float64") - built) / np.maximum(1.0, np.abs(original))
+        difference = np.nan_to_num(difference, nan=np.inf).reshape(len(original), -1).max(axis=1)  # (examples,)
+        found["largest_difference"] = max(found["largest_difference"], float(min(difference.max(), 1e300)))
+        differs |= difference > TOLERANCE
+    return {**found, "rows": len(differs), "differing_rows": int(differs.sum())}
+
+
+def _examples(network: Network, count: int) -> list[Any]:
+    numbers = np.random.default_rng(0)
+    found = []
+    for put in network.puts:
+        shape = [count if place == 0 and network.is_batch else each or 4 for place, each in enumerate(put.shape)]
+        is_real = put.dtype.startswith("float")
+        values = numbers.normal(size=shape) if is_real else numbers.integers(0, 2, shape)
+        found.append(values.astype(put.dtype))
+    return found

@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -23,7 +25,6 @@ from drivetrain.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from drivetrain.registry.version import Version
 
@@ -181,7 +182,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     data, port = folder / "data", free_port()
     as_user: dict[str, Any] = {}
     if os.geteuid() == 0:  # it refuses to run as root
-        for each in (folder, *folder.parents[:2]):
+        for each in (folder, *folder.parents):
+            if each == Path(tempfile.gettempdir()):
+                break
             each.chmod(0o755)
         shutil.chown(folder, "postgres")
         as_user = {"user": "postgres"}

@@ -45,7 +45,7 @@ def trailers_of(error: RequestError) -> tuple[tuple[str, str | bytes], ...]:
     """Return what goes back beside code and message: the problems, the id in the log, and when to come back."""
     trailers: list[tuple[str, str | bytes]] = []
     if error.status == 503:
-        trailers.append(("grpc-retry-pushback-ms", "1000"))
+        trailers.append(("grpc-retry-pushback-ms", str(error.retry_after_s * 1000)))
     if error.problems or error.error_id:
         message = _protos().message
         status = message("google.rpc.Status")(code=code_of(error).value[0], message=message_of(error))

@@ -1,0 +1,289 @@
+"""The protocol of OpenAI in front of an engine that speaks it: our limits, log, versions and metrics, its answers."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from time import monotonic, time_ns
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from drivetrain.errors import RequestError
+from drivetrain.serving.events import EVENT_STREAM
+from drivetrain.serving.journal import Ended, Line
+from drivetrain.serving.patience import patiently
+from drivetrain.serving.route import JSON, Answer, Request, Route, Streamed, as_json, extra_headers
+from drivetrain.training.remote import OpenAIModel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from drivetrain.serving.desk import Desk
+    from drivetrain.serving.live import Live
+    from drivetrain.serving.ready import ReadyModel
+
+_KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+# Longer requests and texts than this are logged by their digest, or cut.
+_MOST_LOGGED_BYTES = 32 << 10
+
+
+class OpenAI:
+    """Passes chat completions, completions and embeddings on to the engine of the version that answers.
+
+    Another protocol lists its models at /v1/models as well: `other_models` answers where no engine does.
+    """
+
+    def __init__(self, desk: Desk, other_models: Callable[[Request], Awaitable[Answer]]) -> None:
+        self._desk, self._other_models = desk, other_models
+        self._running = 0
+
+    def routes(self) -> list[Route]:
+        """Return what it answers."""
+        passed = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+        return [
+            Route("GET", "/v1/models", self.models, refuse=refusal, fits=_speaks),
+            *[
+                Route("POST", path, self.passed, takes=("application/json",), refuse=refusal, fits=_speaks)
+                for path in passed
+            ],
+        ]
+
+    async def models(self, request: Request) -> Answer:
+        """Tell the name of the model as clients of the service know it."""
+        if not _speaks(self._desk.live()):
+            return await self._other_models(request)
+        version = self._arm("").version
+        told = {
+            "id": version.model,
+            "object": "model",
+            "created": int(version.created_at.timestamp()),
+            "owned_by": self._desk.service.name,
+        }
+        return Answer(200, JSON, as_json({"object": "list", "data": [told]}))
+
+    async def passed(self, request: Request) -> Answer | Streamed:
+        """Pass a request on, whole or as a stream."""
+        body = _object(request.body)
+        (name,) = self._desk.names.take(1)
+        arm = self._arm(name)
+        known = (arm.version.model, arm.version.id)
+        if body.get("model", known[0]) not in known:
+            raise RequestError(status=404, message=f"the model is {known[0]!r}, and not {str(body['model'])[:100]!r}")
+        if self._running >= self._desk.service.max_concurrent:
+            message = f"{self._running} requests wait for the engine, which is as many as may; try again in a second"
+            raise RequestError(status=503, message=message)
+        self._desk.direct.rate.take()
+        assert isinstance(arm.model, OpenAIModel)
+        body["model"] = arm.model.name
+        asked = _Asked(self._desk, name, arm, request)
+        if body.get("stream") is True and request.path != "/v1/embeddings":
+            wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+            texts = self._streamed(asked, msgspec.json.encode(body), wants_usage)
+            # The head of the answer is awaited here, so that a refusal still has its status.
+            first = await anext(texts)
+            return Streamed(200, [*EVENT_STREAM, *asked.headers], _with_first(first, texts))
+        self._running += 1
+        timeout_s = request.patience.left_s(self._desk.service.timeout_s)
+        try:
+            asking = arm.model.engine.post(request.path, msgspec.json.encode(body), timeout_s=timeout_s)
+            told = await patiently(asking, request.patience, timeout_s)
+        except TimeoutError:
+            raise RequestError(status=504, message=f"the engine did not answer within {timeout_s:.3g} s") from None
+        finally:
+            self._running -= 1
+        asked.whole(told)
+        return Answer(200, [*JSON, *asked.headers], told)
+
+    async def _streamed(self, asked: _Asked, body: bytes, wants_usage: bool) -> AsyncGenerator[str, None]:
+        service, engine = self._desk.service, asked.engine
+        self._running += 1
+        self._desk.counters.add("streams")
+        self._desk.counters.add("streams_open")
+        size, ends_at = 0, monotonic() + service.max_stream_s
+        try:
+            async with engine.stream(asked.path, body, timeout_s=service.timeout_s) as found:
+                yield ""
+                async for line in engine.parts(found, service.timeout_s):
+                    if not line.startswith("data:"):
+                        continue
+                    if asked.took(line[5:].strip(), drops_usage=not wants_usage):
+                        told = f"data: {line[5:].strip()}\n\n"
+                        size += len(told)
+                        yield told
+                    if monotonic() > ends_at or size > service.max_stream_bytes:
+                        asked.ended = "timeout"
+                        message = "the stream is longer than this service lets it be"
+                        yield f"data: {as_json(_told(RequestError(status=504, message=message)))}\n\n"
+                        return
+                asked.ended = "end"
+        except RequestError as error:
+            asked.ended = "error"
+            if not asked.is_begun:
+                raise
+            yield f"data: {as_json(_told(error))}\n\n"
+        finally:
+            self._running -= 1
+            self._desk.counters.add("streams_open", -1)
+            asked.log_stream()
+
+    def _arm(self, name: str) -> ReadyModel:
+        """Return the version that answers a request of this name.
+
+        Raises:
+            RequestError: it is no model of this protocol.
+        """
+        live = self._desk.live()
+        arm: Any = live.champion
+        if name and live.challenger is not None and live.is_for_challenger((None,) * len(live.reader.names), name):
+            arm = live.challenger
+        if not isinstance(getattr(arm, "model", None), OpenAIModel):
+            message = f"{self._desk.service.name} answers at POST /predict: its model does not speak OpenAI's protocol"
+            raise RequestError(status=404, message=message)
+        return arm  # type: ignore[no-any-return]  # a predictor that has a model elsewhere
+
+
+class _Asked:
+    """One request to an engine, and what is known of its answer so far."""
+
+    def __init__(self, desk: Desk, name: str, arm: ReadyModel, request: Request) -> None:
+        self._desk, self._name, self._arm, self.path = desk, name, arm, request.path
+        assert isinstance(arm.model, OpenAIModel)
+        self.engine = arm.model.engine
+        self._body = request.body
+        self._at, self._began = time_ns() // 1000, monotonic()
+        self.headers = [("x-drivetrain-id", name), ("x-drivetrain-version", arm.version.id)]
+        self.ended: Literal["end", "closed", "error", "timeout"] = "closed"
+        self.is_begun = False
+        self._pieces = 0
+        self._first_s: float | None = None
+        self._text: list[str] = []
+        self._size = 0
+        self._usage: dict[str, Any] = {}
+        self._finish = ""
+
+    def whole(self, told: bytes) -> None:
+        """Log an answer that came at once."""
+        try:
+            answer = msgspec.json.decode(told)
+        except msgspec.DecodeError:
+            raise RequestError(status=502, message="the engine's answer is no JSON") from None
+        self._usage = answer.get("usage") or {}
+        for choice in answer.get("choices") or []:
+            self._keep(_text_of(choice))
+            self._finish = choice.get("finish_reason") or self._finish
+        self._write(None)
+
+    def took(self, data: str, *, drops_usage: bool) -> bool:
+        """Take in a part of a stream; return whether it is for the client."""
+        self.is_begun = True
+        if data == "[DONE]":
+            return True
+        try:
+            part = msgspec.json.decode(data)
+        except msgspec.DecodeError:
+            return True
+        if not isinstance(part, dict):
+            return True
+        self._usage = part.get("usage") or self._usage
+        choices = part.get("choices") or []
+        for choice in choices:
+            self._keep(_text_of(choice))
+            self._finish = choice.get("finish_reason") or self._finish
+        if choices and self._first_s is None:
+            self._first_s = monotonic() - self._began
+            self._desk.counters.add("first_pieces")
+            self._desk.counters.add("first_piece_ns", int(self._first_s * 1e9))
+        self._pieces += 1
+        self._desk.counters.add("pieces")
+        return bool(choices) or "usage" not in part or not drops_usage
+
+    def log_stream(self) -> None:
+        """Log a stream that has ended."""
+        if self.ended == "closed":
+            self._desk.counters.add("streams_left")
+        self._write(
+            Ended(
+                self.ended,
+                self._pieces,
+                round(monotonic() - self._began, 6),
+                None if self._first_s is None else round(self._first_s, 6),
+            )
+        )
+
+    def _keep(self, text: str) -> None:
+        if self._size < _MOST_LOGGED_BYTES:
+            self._text.append(text)
+            self._size += len(text)
+
+    def _write(self, ended: Ended | None) -> None:
+        counters = self._desk.counters
+        counters.add("tokens_in", int(self._usage.get("prompt_tokens") or 0))
+        counters.add("tokens_out", int(self._usage.get("completion_tokens") or 0))
+        counters.add("rows")
+        live = self._desk.answering
+        is_canary = live is not None and live.challenger is self._arm
+        if is_canary:
+            counters.add("rows_canary")
+        given: Any = msgspec.Raw(self._body.replace(b"\n", b" "))
+        if len(self._body) > _MOST_LOGGED_BYTES:
+            given = {"digest": f"sha256:{sha256(self._body).hexdigest()}", "size_bytes": len(self._body)}
+        prediction = {
+            "path": self.path,
+            "text": "".join(self._text),
+            "finish_reason": self._finish,
+            "usage": self._usage,
+            "seconds": round(monotonic() - self._began, 6),
+        }
+        line = Line(
+            self._at,
+            self._arm.version.id,
+            "canary" if is_canary else "champion",
+            [self._name],
+            None,
+            [{"request": given}],
+            [prediction],
+            streams=None if ended is None else [ended],
+        )
+        self._desk.log(msgspec.json.encode(line) + b"\n", 1)
+
+
+def _speaks(live: Live) -> bool:
+    return isinstance(getattr(live.champion, "model", None), OpenAIModel)
+
+
+def refusal(error: RequestError) -> Answer:
+    """Return an error in the form of OpenAI."""
+    return Answer(error.status, [*JSON, *extra_headers(error)], as_json(_told(error)))
+
+
+def _told(error: RequestError) -> dict[str, Any]:
+    kind = _KINDS.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+    return {"error": {"message": error.message, "type": kind, "param": None, "code": error.error_id or None}}
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise RequestError(status=400, message="the body cannot be read as JSON") from None
+    if not isinstance(found, dict):
+        raise RequestError(status=400, message="the body is no JSON object")
+    if not isinstance(found.get("stream_options") or {}, dict):
+        raise RequestError(status=400, message="`stream_options` is no object")
+    return found
+
+
+def _text_of(choice: dict[str, Any]) -> str:
+    said = choice.get("delta") or choice.get("message") or {}
+    return str(said.get("content") or choice.get("text") or "")
+
+
+async def _with_first(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    try:
+        if first:
+            yield first
+        async for each in rest:
+            yield each
+    finally:
+        await rest.aclose()

@@ -1,0 +1,245 @@
+"""Streams: answers that come piece by piece, to whoever listens; logged when they end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, time_ns
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from drivetrain.errors import RequestError
+from drivetrain.serving.journal import Ended, Line
+from drivetrain.serving.live import picked
+from drivetrain.serving.source import END, Awaited, Single, Source, Threaded
+from drivetrain.store.record import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from drivetrain.serving.counters import Counters
+    from drivetrain.serving.journal import Names
+    from drivetrain.serving.live import Arm, Live
+    from drivetrain.serving.queue import Queue
+    from drivetrain.serving.requests import Row
+    from drivetrain.serving.service import Terms
+
+LOG = logging.getLogger("drivetrain.serving")
+
+# Without a piece for so long, a sign of life is sent: proxies close what is silent, mostly after 30 or 60 seconds.
+HEARTBEAT_S = 15.0
+# The log keeps pieces up to so many bytes of JSON in all.
+MOST_LOGGED_BYTES = 64 << 10
+
+Kind = Literal["start", "piece", "alive", "end", "error"]
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that a listener is told: `data` is plain JSON."""
+
+    kind: Kind
+    data: Any = None
+
+
+class Streams:
+    """The streams of one worker.
+
+    At most `max_streams` run at once. Each is given up when its next piece takes longer than `timeout_s`, or it as a
+    whole longer than `max_stream_s`.
+    """
+
+    def __init__(self, service: Terms, *, names: Names, counters: Counters, queue: Queue) -> None:
+        self._service, self._names, self._counters, self._queue = service, names, counters, queue
+        self._threads = ThreadPoolExecutor(service.max_streams, thread_name_prefix="stream")
+        self._open = 0
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def check_room(self) -> None:
+        """Refuse one more stream than may run at once.
+
+        Raises:
+            RequestError: 503.
+        """
+        if self._open >= self._service.max_streams:
+            message = f"{self._open} streams run, which is as many as may; try again in a second"
+            raise RequestError(status=503, message=message)
+
+    async def events(self, live: Live, row: Row, text: msgspec.Raw) -> AsyncGenerator[Event, None]:
+        """Give what a listener is told of the answer to a row: a start, pieces, signs of life, and an end or an error.
+
+        Whoever stops listening closes the generator; the model's own is then closed as well, and all of it logged.
+
+        Raises:
+            RequestError: too many streams run.
+        """
+        self.check_room()
+        (name,) = self._names.take(1)
+        arm, predictor, places = _chosen(live, row, name)
+        stream = _Stream(self, name, arm, predictor, live, row, text)
+        source = self._source(predictor, picked([row], places)[0])
+        self._open += 1
+        self._counters.add("streams")
+        self._counters.add("streams_open")
+        try:
+            yield Event("start", {"id": name, "version": predictor.version.id})
+            async for event in self._pieces(stream, source):
+                yield event
+        finally:
+            self._open -= 1
+            self._counters.add("streams_open", -1)
+            stream.log()
+            await source.close()
+
+    async def _pieces(self, stream: _Stream, source: Source) -> AsyncGenerator[Event, None]:
+        service = self._service
+        ends_at = monotonic() + service.max_stream_s
+        while True:
+            limit_at = min(ends_at, monotonic() + service.timeout_s)
+            waiting = asyncio.ensure_future(source.next())
+            try:
+                while not (await asyncio.wait([waiting], timeout=min(HEARTBEAT_S, limit_at - monotonic())))[0]:
+                    if monotonic() >= limit_at:
+                        yield stream.timed_out(ends_at <= limit_at)
+                        return
+                    yield Event("alive")
+                piece = waiting.result()
+                if piece is END:
+                    stream.ended = "end"
+                    break
+                told = stream.predictor.piece(piece)
+            except Exception as error:  # the generator is the user's, and may raise anything
+                yield stream.failed(error)
+                return
+            finally:
+                if not waiting.done():
+                    waiting.cancel()
+                    await asyncio.wait([waiting])  # a generator that still runs cannot be closed
+            stream.took(told)
+            yield Event("piece", told)
+        stream.log()  # before the client knows that all is there
+        yield Event("end", {"id": stream.name, "pieces": stream.pieces, "seconds": round(stream.seconds(), 4)})
+
+    def _source(self, predictor: Arm, row: Row) -> Source:
+        model = getattr(predictor, "model", None)
+        form = getattr(predictor, "form", None)
+        if model is not None and form is not None and form.streams:
+            return Awaited(model.call(row)) if form.is_async else Threaded(lambda: model.call(row), self._threads)
+        return Single(lambda: predictor.answer([row]).predictions[0], self._threads)
+
+    async def whole(self, live: Live, row: Row, text: msgspec.Raw) -> dict[str, Any]:
+        """Return the answer of a stream when it has ended: the prediction is the list of its pieces.
+
+        Raises:
+            RequestError: it failed, or took too long.
+        """
+        pieces: list[Any] = []
+        start: dict[str, Any] = {}
+        streams = True
+        async for event in self.events(live, row, text):
+            if event.kind == "start":
+                start = event.data
+                version = start["version"]
+                arms = [arm for arm in (live.champion, live.challenger) if arm is not None]
+                streams = next(arm for arm in arms if arm.version.id == version).version.signature.streams
+            elif event.kind == "piece":
+                pieces.append(event.data)
+            elif event.kind == "error":
+                facts = event.data
+                status, message = facts["status"], facts["error"]
+                raise RequestError(status=status, message=message, error_id=facts.get("error_id", ""))
+        return {**start, "prediction": pieces if streams else pieces[0]}
+
+
+class _Stream:
+    """What is known of one stream so far."""
+
+    def __init__(
+        self, streams: Streams, name: str, arm: str, predictor: Arm, live: Live, row: Row, text: msgspec.Raw
+    ) -> None:
+        self._streams, self.name, self._arm, self.predictor = streams, name, arm, predictor
+        self._live, self._row, self._text = live, row, text
+        self._at, self._began = time_ns() // 1000, monotonic()
+        self.pieces = 0
+        self.ended: Literal["end", "closed", "error", "timeout"] = "closed"
+        self._is_logged = False
+        self._first_s: float | None = None
+        self._kept: list[msgspec.Raw] = []
+        self._kept_bytes = 0
+
+    def seconds(self) -> float:
+        """Return how long it has run."""
+        return monotonic() - self._began
+
+    def took(self, told: Any) -> None:
+        """Take in a piece that is on its way."""
+        counters = self._streams._counters
+        if self._first_s is None:
+            self._first_s = self.seconds()
+            counters.add("first_pieces")
+            counters.add("first_piece_ns", int(self._first_s * 1e9))
+        self.pieces += 1
+        counters.add("pieces")
+        if self._kept_bytes < MOST_LOGGED_BYTES:
+            kept = msgspec.json.encode(told)
+            self._kept.append(msgspec.Raw(kept))
+            self._kept_bytes += len(kept)
+
+    def timed_out(self, as_a_whole: bool) -> Event:
+        """Return what is told when it takes too long."""
+        self.ended = "timeout"
+        service = self._streams._service
+        what = f"the stream as a whole took longer than {service.max_stream_s:g} s"
+        if not as_a_whole:
+            what = f"the model gave nothing for {service.timeout_s:g} s"
+        return Event("error", {"status": 504, "error": what})
+
+    def failed(self, error: Exception) -> Event:
+        """Return what is told when the model raises."""
+        self.ended = "error"
+        if isinstance(error, RequestError):
+            return Event("error", {"status": error.status, "error": error.message})
+        error_id = new_id("error")
+        LOG.error("%s: a stream could not go on", error_id, exc_info=error)
+        message = f"the model failed in this stream; the server's log has more under {error_id}"
+        return Event("error", {"status": 500, "error": message, "error_id": error_id})
+
+    def log(self) -> None:
+        """Write down what was streamed, and how it ended; once."""
+        if self._is_logged:
+            return
+        self._is_logged = True
+        counters = self._streams._counters
+        if self.ended == "closed":
+            counters.add("streams_left")
+        ended = Ended(
+            how=self.ended,
+            pieces=self.pieces,
+            seconds=round(self.seconds(), 6),
+            first_s=None if self._first_s is None else round(self._first_s, 6),
+        )
+        place = self._live.key_place
+        line = Line(
+            self._at,
+            self.predictor.version.id,
+            self._arm,
+            [self.name],
+            None if place is None else [self._row[place]],
+            [self._text],
+            [self._kept],
+            streams=[ended],
+        )
+        self._streams._queue.write(msgspec.json.encode(line) + b"\n", 1)
+        counters.add("rows")
+        if self._arm == "canary":
+            counters.add("rows_canary")
+
+
+def _chosen(live: Live, row: Row, name: str) -> tuple[str, Arm, list[int] | None]:
+    if live.challenger is not None and live.is_for_challenger(row, name):
+        return "canary", live.challenger, live.challenger_places
+    return "champion", live.champion, live.champion_places

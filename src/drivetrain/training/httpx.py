@@ -1,0 +1,204 @@
+"""An engine elsewhere, asked over HTTP: what it answers, what its errors mean, and when it is left alone."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import msgspec
+
+from drivetrain.errors import Refused, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+# Of a client's own mistake the engine's words are told; of what else goes wrong, only that it did.
+_TELLS = (400, 404, 409, 413, 415, 422, 429)
+# So many failures in a row, and the engine is left alone for as long, but for one request that tries it.
+FAILURES, REST_S = 5, 5.0
+CONNECT_S = 2.0
+HEALTH_S = 1.0
+
+
+class Breaker:
+    """Says whether an engine may be asked: after failures in a row it is left alone for a while.
+
+    >>> breaker = Breaker()
+    >>> for _ in range(FAILURES):
+    ...     breaker.failed()
+    >>> breaker.may_ask(), breaker.may_ask()
+    (False, False)
+    """
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._rests_until = 0.0
+
+    def may_ask(self) -> bool:
+        """Return whether a request may go to the engine; after the rest one may, and its outcome decides."""
+        if self._failures < FAILURES:
+            return True
+        if monotonic() < self._rests_until:
+            return False
+        self._rests_until = monotonic() + REST_S
+        return True
+
+    def failed(self) -> None:
+        """Count a failure."""
+        self._failures += 1
+        if self._failures >= FAILURES:
+            self._rests_until = monotonic() + REST_S
+
+    def succeeded(self) -> None:
+        """Forget the failures before."""
+        self._failures = 0
+
+
+class Engine:
+    """An engine at an address, with the token that it asks for. It is asked from one event loop.
+
+    Only what the engine has surely not begun is tried again: a request whose connection was not made.
+    """
+
+    def __init__(self, address: str, *, token: str = "", retries: int = 1) -> None:
+        self.address = address.rstrip("/")
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._retries = retries
+        self._client: httpx.AsyncClient | None = None
+        self.breaker = Breaker()
+        self._health: tuple[float, str] = (0.0, "")
+
+    def now(self, path: str, *, timeout_s: float = 10.0, body: Any = None) -> Any:
+        """Return what the engine answers to a GET, or to a POST of a body, outside of any event loop.
+
+        Raises:
+            Refused: it does not answer, or not with JSON.
+        """
+        remedy = "start the engine, or correct the address in dt.Remote"
+        try:
+            with httpx.Client(timeout=timeout_s, trust_env=False, headers=self._headers) as client:
+                url = self.address + path
+                found = client.get(url) if body is None else client.post(url, json=body)
+        except httpx.HTTPError as error:
+            raise Refused(f"the engine at {self.address} does not answer: {error}", remedy=remedy) from error
+        if found.status_code != 200:
+            raise Refused(f"the engine at {self.address} answers {found.status_code} to {path}", remedy=remedy)
+        try:
+            return msgspec.json.decode(found.content)
+        except msgspec.DecodeError as error:
+            raise Refused(f"the engine at {self.address} answers {path} with no JSON", remedy=remedy) from error
+
+    async def health(self, path: str) -> str:
+        """Return what is amiss with the engine, empty where it answers; asked once a second at most."""
+        checked_at, told = self._health
+        if monotonic() - checked_at < HEALTH_S:
+            return told
+        try:
+            found = await self._opened().get(self.address + path, timeout=HEALTH_S)
+            told = "" if found.status_code < 400 else f"the engine answers {found.status_code} to {path}"
+        except httpx.HTTPError as error:
+            told = f"the engine does not answer: {type(error).__name__}"
+        self._health = (monotonic(), told)
+        return told
+
+    async def post(self, path: str, body: bytes, *, timeout_s: float) -> bytes:
+        """Return what the engine answers to a body of JSON.
+
+        Raises:
+            RequestError: it refuses the request (its own status), fails (502), cannot be reached (503) or takes too
+                long (504).
+        """
+        async with self.stream(path, body, timeout_s=timeout_s) as found:
+            try:
+                return await found.aread()
+            except httpx.HTTPError as error:
+                raise self._failed(error, timeout_s) from None
+
+    @asynccontextmanager
+    async def stream(self, path: str, body: bytes, *, timeout_s: float) -> AsyncGenerator[httpx.Response, None]:
+        """Give the engine's answer as it comes; leaving early closes the connection, which stops the engine.
+
+        `timeout_s` is for each wait: for the head of the answer, and for each part of it.
+
+        Raises:
+            RequestError: as for `post`.
+        """
+        if not self.breaker.may_ask():
+            raise RequestError(status=503, message="the engine has failed several times in a row, and rests a moment")
+        client = self._opened()
+        timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
+        headers = {"content-type": "application/json"}
+        for attempt in range(self._retries + 1):
+            request = client.build_request("POST", self.address + path, content=body, headers=headers, timeout=timeout)
+            try:
+                found = await client.send(request, stream=True)
+                break
+            except httpx.ConnectError as error:
+                if attempt == self._retries:
+                    raise self._failed(error, timeout_s) from None
+            except httpx.HTTPError as error:
+                raise self._failed(error, timeout_s) from None
+        else:
+            raise AssertionError("the last attempt raises")
+        try:
+            if found.status_code >= 400:
+                await self._refuse(found)
+            self.breaker.succeeded()
+            yield found
+        finally:
+            await found.aclose()
+
+    async def parts(self, found: httpx.Response, timeout_s: float) -> AsyncIterator[str]:
+        """Give the lines of an answer as they come.
+
+        Raises:
+            RequestError: it breaks off (502), or the next part takes too long (504).
+        """
+        try:
+            async for line in found.aiter_lines():
+                yield line
+        except httpx.HTTPError as error:
+            raise self._failed(error, timeout_s) from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    def _opened(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = httpx.AsyncClient(headers=self._headers, trust_env=False, limits=httpx.Limits())
+        return self._client
+
+    async def _refuse(self, found: httpx.Response) -> None:
+        status = found.status_code
+        if status >= 500:
+            self.breaker.failed()
+            raise RequestError(status=502, message=f"the engine failed on this request (its status is {status})")
+        self.breaker.succeeded()
+        if status not in _TELLS:
+            message = f"the engine does not take requests from this service (its status is {status})"
+            raise RequestError(status=502, message=message)
+        try:
+            told = msgspec.json.decode(await found.aread())
+        except (msgspec.DecodeError, httpx.HTTPError):
+            told = None
+        raise RequestError(status=status, message=_words(told) or f"the engine refuses this request ({status})")
+
+    def _failed(self, error: httpx.HTTPError, timeout_s: float) -> RequestError:
+        self.breaker.failed()
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+            return RequestError(status=503, message="the engine cannot be reached; try again in a moment")
+        if isinstance(error, httpx.TimeoutException):
+            return RequestError(status=504, message=f"the engine gave nothing for {timeout_s:g} s")
+        return RequestError(status=502, message="the engine broke the connection off")
+
+
+def _words(told: Any) -> str:
+    """Return what an engine says of a refusal, in the forms of OpenAI and of Triton."""
+    error = told.get("error") if isinstance(told, dict) else None
+    if isinstance(error, dict):
+        error = error.get("message")
+    return str(error)[:500] if error else ""
