@@ -60,7 +60,7 @@ demo: $(DEV)  ## the flights example from end to end (ARGS=--exit stops when it 
 	$(RUN)/python examples/flights/demo.py $(ARGS)
 
 test: $(DEV)  ## all tests but the slow ones, docstrings and docs included
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -n auto --dist loadfile $(ARGS)
 
 test-slow: $(DEV)  ## the slow ones
 	$(PYTEST) -m slow $(ARGS)

@@ -58,6 +58,8 @@ def test_whatever_was_written_is_read_without_complaint(
         if not isinstance(error.__cause__, msgspec.MsgspecError | ValueError):
             raise
         # A value that does not fit its annotation may not become a record again; no sum complains of it.
+    except (msgspec.MsgspecError, ValueError):
+        pass  # the same, where the row has its sum
     finally:
         by_hand(ledger, "DELETE FROM reading")
 

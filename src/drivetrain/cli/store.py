@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import kept_store, make_store
+from drivetrain.cli.screen import counted
 from drivetrain.data.duration import duration as length_of
 from drivetrain.experiments.remark import run_named
 from drivetrain.monitoring.transfer import export_everything, export_runs, import_archive
@@ -228,11 +229,15 @@ def _show_export(result: Any, screen: Screen) -> None:
     done = result["exported"]
     held = done.manifest
     screen.line(
-        f"wrote {done.path}: {len(held.runs)} runs, {held.rows:,} rows, {len(held.artifacts):,} artifacts, "
+        f"wrote {done.path}: {counted(len(held.runs), 'run')}, {counted(held.rows, 'row')}, "
+        f"{counted(len(held.artifacts), 'artifact')}, "
         f"{spoken(done.size_bytes)}"
     )
     if held.missing:
-        screen.line(f"{len(held.missing)} artifacts are missing from this store: `drivetrain store fsck`", style="red")
+        screen.line(
+            f"missing from this store: {counted(len(held.missing), 'artifact')}; see `drivetrain store fsck`",
+            style="red",
+        )
     if done.left_out:
         screen.line(f"not in it, as they are not Drivetrain's: the tables {', '.join(done.left_out)}")
 
@@ -245,8 +250,8 @@ def _import(options: Namespace, screen: Screen) -> dict[str, Any]:
 def _show_import(result: Any, screen: Screen) -> None:
     done = result["imported"]
     if done.rows or done.artifacts or done.curves:
-        counts = f"{len(done.runs)} runs, {done.rows:,} rows, {done.artifacts:,} artifacts, {spoken(done.size_bytes)}"
-        screen.line(f"new here: {counts}. Next: `drivetrain runs`")
+        counts = (counted(len(done.runs), "run"), counted(done.rows, "row"), counted(done.artifacts, "artifact"))
+        screen.line(f"new here: {', '.join(counts)}, {spoken(done.size_bytes)}. Next: `drivetrain runs`")
     else:
         screen.line("All that is in it is here already.")
 
