@@ -213,14 +213,14 @@ def test_what_a_part_declares_to_read_is_part_of_its_key(role: str, project: Pro
         done = json.loads(project.command("run", "--json", check=0, **environment).stdout)
         return next(step for step in done["steps"] if step["step"] == "part")
 
-    part(PLACE="north-7731")
-    assert part(PLACE="north-7731")["state"] == "cached"
-    assert part(PLACE="south-7731")["reason"] == "environment variable PLACE changed"
+    part(PLACE="northern-hush")
+    assert part(PLACE="northern-hush")["state"] == "cached"
+    assert part(PLACE="southern-hush")["reason"] == "environment variable PLACE changed"
     assert part()["reason"] == "environment variable PLACE is no longer set"
     project.write("a: 2", "config.yaml")
     assert part()["reason"] == "file config.yaml changed"
     kept = b"".join(path.read_bytes() for path in (project.root / ".drivetrain").rglob("*") if path.is_file())
-    assert b"7731" not in kept, "a value may be a secret"
+    assert b"ern-hush" not in kept, "a value may be a secret"
 
 
 def test_a_model_declares_what_it_reads(project: Project) -> None:
@@ -240,7 +240,7 @@ def test_a_secret_in_a_constant_is_not_kept_as_text(project: Project) -> None:
     project.command("run", MAGIC="abra-4711")
     assert "constant system.WORD changed" in project.command("why", "part", MAGIC="cada-4711").stdout
     kept = b"".join(path.read_bytes() for path in (project.root / ".drivetrain").rglob("*") if path.is_file())
-    assert b"4711" not in kept.replace(b"'4711'", b"")
+    assert not [word for word in (b"abra-4711", b"cada-4711", b"tok-4711") if word in kept]
 
 
 WARNED = {
