@@ -21,7 +21,7 @@ from drivetrain.serving.jobs.terms import Callbacks
 from drivetrain.serving.native import Native
 from drivetrain.serving.oip import Oip
 from drivetrain.serving.openai import OpenAI
-from drivetrain.serving.patience import Patience, until
+from drivetrain.serving.patience import patience_of
 from drivetrain.serving.route import Answer, Headers, Request, Routes, Streamed, refusal
 from drivetrain.serving.streams.state import exposition
 from drivetrain.store.record import new_id
@@ -104,7 +104,7 @@ class App:
         method, path, headers = scope.method, scope.path, scope.headers
         try:
             self._admit(scope, headers, path)
-            patience = Patience(until(headers), proto.client_disconnect)
+            patience = patience_of(headers, proto.client_disconnect if self._desk.may_wait else None)
             # Nearly all requests go straight on.
             if (
                 path == "/predict"

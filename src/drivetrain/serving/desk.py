@@ -104,6 +104,12 @@ class Desk:
         return self._queue.is_busy
 
     @property
+    def may_wait(self) -> bool:
+        """Whether who asks now may have to wait, so that it is worth knowing whether it still does."""
+        live = self._watcher.live
+        return self._queue.is_at_work or (live is not None and (live.is_awaited or live.streams))
+
+    @property
     def problem(self) -> str:
         """Why something that should answer does not; empty where all is well."""
         return self._watcher.problem

@@ -37,6 +37,19 @@ class Patience(NamedTuple):
 ENDLESS = Patience()
 
 
+def patience_of(headers: Mapping[str, str], gone: Callable[[], Awaitable[Any]] | None) -> Patience:
+    """Return how long the client of a request waits, by its headers, and what ends when it has gone away.
+
+    Raises:
+        RequestError: 400, a header is no time.
+
+    >>> patience_of({}, None) is ENDLESS
+    True
+    """
+    ends = until(headers)
+    return ENDLESS if ends == inf and gone is None else Patience(ends, gone)
+
+
 def until(headers: Mapping[str, str], *, now: Callable[[], float] = monotonic) -> float:
     """Return until when a client waits by the headers of its request; infinity where none says.
 
