@@ -144,14 +144,7 @@ class FunctionPart(Part, frozen=True, kw_only=True, eq=False):
         if "return" not in self.annotations():
             raise MissingAnnotation(part=self.name, example="pl.DataFrame", place=self.place)
         self._check_conduct(parts)
-        for name, default in self.settings().items():
-            if not is_plain(default):
-                raise BadSetting(
-                    setting=f"{self.name}.{name}",
-                    found=f"{type(default).__name__}, which cannot be written down",
-                    right="give it a number, text, bool, None, or a list or dict of these",
-                    place=self.place,
-                )
+        check_settings(self)
 
     def _check_conduct(self, parts: Mapping[str, Part]) -> None:
         inputs = [name for name in self.parameters() if name not in self.settings()]
@@ -271,6 +264,22 @@ def step(
     if function is not None:
         return Step.of(function, **declared)
     return lambda function: Step.of(function, **declared)
+
+
+def check_settings(part: Part) -> None:
+    """Make sure that the settings of a part can be written down.
+
+    Raises:
+        BadSetting: one cannot.
+    """
+    for name, default in part.settings().items():
+        if not is_plain(default):
+            raise BadSetting(
+                setting=f"{part.name}.{name}",
+                found=f"{type(default).__name__}, which cannot be written down",
+                right="give it a number, text, bool, None, or a list or dict of these",
+                place=part.place,
+            )
 
 
 def is_plain(value: Any) -> bool:

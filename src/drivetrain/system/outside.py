@@ -48,18 +48,23 @@ def files_of(patterns: Sequence[str], root: Path, *, part: str, place: Place) ->
         full = root / pattern
         matches = files_matching(pattern, root)
         if not matches:
-            folder = full.parent
-            while not folder.is_dir():
-                folder = folder.parent
-            near = [other.name for other in folder.iterdir() if not other.name.startswith(".")]
             raise DeclarationError(
                 f"{part!r} declares that it reads {pattern!r}, and there is no such file",
-                remedy=f"in {folder}, {nearest(full.name, near)}",
+                remedy=nearest_file(full),
                 place=place,
             )
         for match in matches:
             found[os.path.relpath(match, root)] = match
     return found
+
+
+def nearest_file(path: Path) -> str:
+    """Return what is there in place of a file that is not, in words."""
+    folder = path.parent
+    while not folder.is_dir():
+        folder = folder.parent
+    near = [other.name for other in folder.iterdir() if not other.name.startswith(".")]
+    return f"in {folder}, {nearest(path.name, near)}"
 
 
 def files_matching(pattern: str, root: Path) -> list[Path]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import msgspec
 
-from drivetrain.errors import BadSetting, DeclarationError, Place, UnknownName
+from drivetrain.errors import DeclarationError, Place, UnknownName
 from drivetrain.system.caller import caller
 from drivetrain.system.declaration import declares
-from drivetrain.system.function import is_plain
+from drivetrain.system.function import check_settings
 from drivetrain.training.annotated import Form, form_of
 from drivetrain.training.ready import Belongings, Ready, laid_out, values_signature
 
@@ -72,14 +72,7 @@ class Custom(Ready, frozen=True, kw_only=True, eq=False):
         for word in self.files:
             if word not in known:
                 raise UnknownName(kind=f"parameter of {self.name}.load", name=word, known=known, place=self.place)
-        for name, default in self.settings().items():
-            if not is_plain(default):
-                raise BadSetting(
-                    setting=f"{self.name}.{name}",
-                    found=f"{type(default).__name__}, which cannot be written down",
-                    right="give it a number, text, bool, None, or a list or dict of these",
-                    place=self.place,
-                )
+        check_settings(self)
 
     def load(self, store: Store, belongings: Belongings) -> Any:
         """Return an object of the class, loaded."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import msgspec
 
 from drivetrain.data.schema import Column, Roles
-from drivetrain.errors import DeclarationError, DrivetrainError, StepFailed, nearest
+from drivetrain.errors import DeclarationError, DrivetrainError, StepFailed
 from drivetrain.store.artifact import Artifact
+from drivetrain.system.outside import nearest_file
 from drivetrain.system.part import Job, Output, Part
 from drivetrain.training.signature import Signature
 
@@ -184,13 +185,9 @@ def _files(path: Path, part: Part) -> dict[str, Path]:
         if file.is_file() and not any(name.startswith(".") for name in file.relative_to(path).parts)
     }
     if not found:
-        folder = path.parent
-        while not folder.is_dir():
-            folder = folder.parent
-        near = [other.name for other in folder.iterdir() if not other.name.startswith(".")]
         raise DeclarationError(
             f"{part.name!r} is to be loaded from {str(path)!r}, and there is no such file or folder",
-            remedy=f"in {folder}, {nearest(path.name, near)}",
+            remedy=nearest_file(path),
             place=part.place,
         )
     return found
