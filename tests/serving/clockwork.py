@@ -19,6 +19,7 @@ from drivetrain.serving.counters import Counters
 from drivetrain.serving.curve import Curve
 from drivetrain.serving.journal import Journal, Names
 from drivetrain.serving.live import Live, Wanted
+from drivetrain.serving.logbook import Logbook
 from drivetrain.serving.predictor import Predictor
 from drivetrain.serving.queue import Queue
 
@@ -116,7 +117,7 @@ class World:
         self.folder = folder
         self.queue = Queue(
             self.loop,
-            journal=Journal(folder, "predictions"),
+            logbook=Logbook(Journal(folder, "predictions"), self.counters),
             names=Names(),
             counters=self.counters,
             clock=self.clock,

@@ -92,6 +92,16 @@ def test_a_chat_is_streamed_with_its_usage(llama: tuple[Project, Address]) -> No
     assert "drivetrain_first_piece_seconds_count" in metrics
 
 
+def test_a_request_in_several_lines_is_one_line_of_the_log(llama: tuple[Project, Address]) -> None:
+    project, address = llama
+    body = json.dumps({"model": "assistant", "messages": MESSAGES, "max_tokens": 2}, indent=1).replace("\n", "\r\n")
+
+    told = address.client.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
+
+    (row,) = project.logged("service").filter(id=told.headers["x-drivetrain-id"]).iter_rows(named=True)
+    assert json.loads(row["request"]["request"])["messages"] == MESSAGES
+
+
 def test_a_row_of_our_own_protocol_is_a_chat_too(llama: tuple[Project, Address]) -> None:
     told = llama[1].predict({"request": {"messages": MESSAGES, "max_tokens": 3}})
 

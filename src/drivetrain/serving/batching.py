@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from drivetrain.serving.answers import Answers
-    from drivetrain.serving.live import Arm, Live
+    from drivetrain.serving.live import Arm, Live, Share
     from drivetrain.serving.requests import Row
 
 LOG = logging.getLogger("drivetrain.serving")
@@ -109,26 +109,12 @@ def answered(batch: Batch, max_batch: int) -> tuple[list[Answered], dict[int, Fa
 
 
 def _by_arm(batch: Batch, places: range, max_batch: int) -> list[Answered]:
-    live = batch.live
-    if live.challenger is None:
-        return _in_pieces(batch, "champion", live.champion, places, None, max_batch)
-    chosen = [live.is_for_challenger(batch.rows[place], batch.names[place]) for place in places]
-    others = [place for place, is_for in zip(places, chosen, strict=True) if not is_for]
-    tried = [place for place, is_for in zip(places, chosen, strict=True) if is_for]
-    return [
-        *_in_pieces(batch, "champion", live.champion, others, live.champion_places, max_batch),
-        *_in_pieces(batch, "canary", live.challenger, tried, live.challenger_places, max_batch),
-    ]
+    shares = batch.live.shares(batch.rows, batch.names, places)
+    return [piece for share in shares for piece in _in_pieces(batch, share, max_batch)]
 
 
-def _in_pieces(
-    batch: Batch,
-    arm: str,
-    predictor: Arm,
-    places: Sequence[int],
-    columns: list[int] | None,
-    max_batch: int,
-) -> list[Answered]:
+def _in_pieces(batch: Batch, share: Share, max_batch: int) -> list[Answered]:
+    arm, predictor, places, columns = share
     if len(places) == len(batch.rows) <= max_batch:
         return [Answered(arm, predictor, places, predictor.answer(picked(batch.rows, columns)))]
     found = []
@@ -159,18 +145,34 @@ def line_of(batch: Batch, part: Answered) -> Line:
     names = batch.names if whole else [batch.names[place] for place in part.places]
     texts = batch.texts if whole else [batch.texts[place] for place in part.places]
     place = batch.live.key_place
-    answers = part.answers
+    keys = None if place is None else [batch.rows[each][place] for each in part.places]
+    return line_for(part.predictor.version.id, part.arm, names, keys, texts, part.answers)
+
+
+def line_for(
+    version: str, arm: str, names: list[str], keys: list[Any] | None, texts: list[msgspec.Raw], answers: Answers
+) -> Line:
+    """Return the line of the log for rows that a version has answered just now."""
     return Line(
         time_ns() // 1000,
-        part.predictor.version.id,
-        part.arm,
+        version,
+        arm,
         names,
-        None if place is None else [batch.rows[each][place] for each in part.places],
+        keys,
         texts,
         answers.predictions if answers.logged is None else answers.logged,
         answers.probabilities,
         None if answers.features is None else answers.features.to_dict(as_series=False),
     )
+
+
+def class_names(classes: Sequence[Any]) -> list[str]:
+    """Return classes as the names of an object's fields.
+
+    >>> class_names(["late", 2, True])
+    ['late', '2', 'true']
+    """
+    return [each if isinstance(each, str) else _json(each) for each in classes]
 
 
 def _json(value: Any) -> str:
@@ -205,7 +207,7 @@ def _texts(batch: Batch, parts: list[Answered]) -> list[str]:
         start = f'","version":{_json(part.predictor.version.id)},"prediction":'
         values = part.answers.predictions
         if part.answers.probabilities is not None:
-            classes = [each if isinstance(each, str) else _json(each) for each in part.predictor.classes]
+            classes = class_names(part.predictor.classes)
             for place, value, shares in zip(part.places, values, part.answers.probabilities, strict=True):
                 shown = _json(dict(zip(classes, shares, strict=True)))
                 told[place] = f'{{"id":"{batch.names[place]}{start}{_json(value)},"probabilities":{shown}}}'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import mmap
 import os
@@ -11,6 +10,8 @@ from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING
 
 import msgspec
+
+from drivetrain.store.hold import first_free
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,21 +134,12 @@ class Counters:
 
 def _place(folder: Path) -> tuple[int, int]:
     """Return the number of the first file that nobody holds, and a handle that holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    number = 0
-    while True:
-        handle = os.open(folder / f"worker-{number}.counters", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            number += 1
-            continue
-        if os.fstat(handle).st_size != _SIZE:
-            os.ftruncate(handle, 0)
-            # Written, not only lengthened: a full disk is found out here and not by a fault in the mapped memory.
-            os.pwrite(handle, bytes(_SIZE), 0)
-        return number, handle
+    number, handle = first_free(folder, "worker-{}.counters")
+    if os.fstat(handle).st_size != _SIZE:
+        os.ftruncate(handle, 0)
+        # Written, not only lengthened: a full disk is found out here and not by a fault in the mapped memory.
+        os.pwrite(handle, bytes(_SIZE), 0)
+    return number, handle
 
 
 def totals(folder: Path) -> Totals:

@@ -11,9 +11,8 @@ if TYPE_CHECKING:
 
 # So many batches of about one size are remembered: a change is followed after half as many, a lone outlier never.
 RECENT = 15
-# Quick batches are many; what is known of them is worked out anew after so many.
-QUICK_ROUNDS = 4
-QUICK_S = 0.001
+# Quick batches are many; what is known of them is worked out anew at such intervals.
+QUICK_S, QUICK_EVERY_S = 0.001, 0.01
 # A size that was not seen for so long is taken to have changed as the others have.
 STALE_S = 1.0
 
@@ -62,7 +61,7 @@ class Curve:
         size.times.append(seconds)
         size.rows += (rows - size.rows) * 0.25
         size.new += 1
-        if size.new >= QUICK_ROUNDS or seconds > QUICK_S:
+        if seconds > QUICK_S or self._clock() - size.at >= QUICK_EVERY_S:
             self._learn(size)
 
     def _learn(self, size: _Size) -> None:

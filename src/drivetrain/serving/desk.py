@@ -14,6 +14,7 @@ from drivetrain.serving.counters import Counters, Totals, exposition, totals
 from drivetrain.serving.direct import Direct
 from drivetrain.serving.feedback import FeedbackLog, read_labels
 from drivetrain.serving.journal import Journal, Names, folder_of
+from drivetrain.serving.logbook import Logbook
 from drivetrain.serving.patience import ENDLESS, Patience, unless_gone
 from drivetrain.serving.queue import Queue
 from drivetrain.serving.streaming import Streams
@@ -41,20 +42,20 @@ class Desk:
         folder = folder_of(store, service.name)
         self._folder = folder
         self.counters = Counters(folder)
-        self._journal = Journal(folder, "predictions")
+        self.logbook = Logbook(Journal(folder, "predictions"), self.counters)
         self._feedback = FeedbackLog(loop, Journal(folder, "feedback"), self.counters)
         self.names = Names()
         self._queue = Queue(
             loop,
-            journal=self._journal,
+            logbook=self.logbook,
             names=self.names,
             counters=self.counters,
             max_batch=service.max_batch,
             timeout_s=service.timeout_s,
             latency_target_s=None if service.latency_target_ms is None else service.latency_target_ms / 1000,
         )
-        self.direct = Direct(service, names=self.names, counters=self.counters, queue=self._queue)
-        self.streams = Streams(service, names=self.names, counters=self.counters, queue=self._queue)
+        self.direct = Direct(service, names=self.names, counters=self.counters, logbook=self.logbook)
+        self.streams = Streams(service, names=self.names, counters=self.counters, logbook=self.logbook)
         self._watcher = Watcher(loop, store, service, self.counters, self._tend)
         self._watcher.start()
 
@@ -66,11 +67,11 @@ class Desk:
         self._feedback.close()
         self._queue.close()
         self.streams.close()
-        self._journal.close()
+        self.logbook.close()
         self.counters.close()
 
     def _tend(self) -> None:
-        self._journal.close_if_old()
+        self.logbook.close_if_old()
         self._feedback.tend()
 
     @cached_property
@@ -220,10 +221,6 @@ class Desk:
             raise RequestError(status=503, message=f"the labels could not be kept, send them again later: {reason}")
         return len(labels)
 
-    def log(self, lines: bytes, rows: int) -> None:
-        """Append lines to the log of predictions."""
-        self._queue.write(lines, rows)
-
     async def health(self) -> list[str]:
         """Return what is amiss with the engines elsewhere that answer for the service."""
         live = self._watcher.live
@@ -238,7 +235,7 @@ class Desk:
             told["canary_share"] = live.want.share
         if self._grpc_port:
             told["grpc_port"] = self._grpc_port
-        log_error = self._queue.log_error
+        log_error = self.logbook.error
         log_problem = f"predictions are not logged at the moment: {log_error}" if log_error else ""
         problems = [each for each in (self._watcher.problem, log_problem) if each]
         if live is None and not problems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,14 @@ from drivetrain.serving.patience import ENDLESS, Patience, patiently
 from drivetrain.serving.rate import Rate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import msgspec
 
     from drivetrain.serving.counters import Counters
     from drivetrain.serving.journal import Names
     from drivetrain.serving.live import Live
-    from drivetrain.serving.queue import Queue
+    from drivetrain.serving.logbook import Logbook
     from drivetrain.serving.requests import Row
     from drivetrain.serving.service import Terms
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 class Direct:
     """Answers requests by models that are awaited; at most `max_concurrent` at once."""
 
-    def __init__(self, service: Terms, *, names: Names, counters: Counters, queue: Queue) -> None:
-        self._service, self._names, self._counters, self._queue = service, names, counters, queue
+    def __init__(self, service: Terms, *, names: Names, counters: Counters, logbook: Logbook) -> None:
+        self._service, self._names, self._counters, self._logbook = service, names, counters, logbook
         self._running = 0
         self.rate = Rate(service.max_per_s)
 
@@ -47,15 +48,33 @@ class Direct:
             RequestError: the client went away (499), the model failed (500), is asked by too many (503), or took too
                 long (504).
         """
+        with self.slot():
+            return await self._answered(live, rows, texts, form, patience)
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Hold one of the `max_concurrent` places until the block ends.
+
+        Raises:
+            RequestError: all are taken (503), or too many requests came of late (429).
+        """
         if self._running >= self._service.max_concurrent:
             message = f"{self._running} requests wait for the model, which is as many as may; try again in a second"
             raise RequestError(status=503, message=message)
         self.rate.take()
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+
+    async def _answered(
+        self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form, patience: Patience
+    ) -> str | Reply:
         limit_s = patience.left_s(self._service.timeout_s)
         batch = Batch(live)
         batch.add(rows, texts, form)
         batch.names = self._names.take(len(rows))
-        self._running += 1
         started = perf_counter_ns()
         try:
             parts = await patiently(self._parts(batch, limit_s), patience, limit_s)
@@ -69,34 +88,22 @@ class Direct:
             failure = failure_of(error)
             raise RequestError(status=failure.status, message=failure.message, error_id=failure.error_id) from None
         finally:
-            self._running -= 1
             self._counters.add("busy_ns", perf_counter_ns() - started)
         assert not isinstance(reply, Failure)
-        self._queue.write(lines, len(rows))
+        self._logbook.write(lines, len(rows))
         self._counters.add("rows", len(rows))
         self._counters.add("batches")
         return reply
 
     async def _parts(self, batch: Batch, limit_s: float) -> list[Answered]:
-        live = batch.live
-        places = range(len(batch.rows))
-        tried: list[int] = []
-        if live.challenger is not None:
-            tried = [place for place in places if live.is_for_challenger(batch.rows[place], batch.names[place])]
-        others = [place for place in places if place not in set(tried)]
         found = []
-        for arm, predictor, chosen, columns in (
-            ("champion", live.champion, others, live.champion_places),
-            ("canary", live.challenger, tried, live.challenger_places),
-        ):
-            if predictor is None or not chosen:
-                continue
-            rows = picked([batch.rows[place] for place in chosen], columns)
+        for arm, predictor, places, columns in batch.live.shares(batch.rows, batch.names, range(len(batch.rows))):
+            rows = picked([batch.rows[place] for place in places], columns)
             if predictor.is_awaited:
                 answers = await predictor.awaited(rows, limit_s)
             else:
                 answers = await asyncio.get_running_loop().run_in_executor(None, predictor.answer, rows)
             if arm == "canary":
-                self._counters.add("rows_canary", len(chosen))
-            found.append(Answered(arm, predictor, chosen, answers))
+                self._counters.add("rows_canary", len(places))
+            found.append(Answered(arm, predictor, places, answers))
         return found

@@ -145,6 +145,11 @@ class Journal:
         self._handle, self._size, self._opened, self.path = handle, 0, monotonic(), path
 
 
+def one_line(text: bytes) -> msgspec.Raw:
+    """Return JSON without line breaks: the log has a batch a line, and within a text JSON has none."""
+    return msgspec.Raw(text.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in text or b"\r" in text else text)
+
+
 class Names:
     """Gives prediction ids: their order is the order of creation, and no two workers give the same.
 

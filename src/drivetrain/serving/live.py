@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -81,6 +81,15 @@ def _newest(ledger: Ledger, dataset: str) -> Artifact | None:
     return max(found, key=lambda step: step.started_at).outputs[dataset] if found else None
 
 
+class Share(NamedTuple):
+    """An arm, and the places of the rows that it answers; `columns` are where its own stand in them, None for all."""
+
+    arm: str
+    predictor: Arm
+    places: Sequence[int]
+    columns: list[int] | None
+
+
 class Live:
     """The versions that answer, ready: it never changes; a swap puts another one in its place.
 
@@ -114,17 +123,36 @@ class Live:
     def is_for_challenger(self, row: Row, name: str) -> bool:
         """Return whether the challenger answers a row: the same entity gets the same arm for as long as it is tried."""
         key = row[self.key_place] if self.key_place is not None else None
-        digest = blake2b(str(name if key is None else key).encode(), digest_size=8, salt=self._salt).digest()
-        return int.from_bytes(digest, "big") < self.limit and all(row[place] is not None for place in self._required)
+        return self.is_drawn(str(name if key is None else key)) and self._is_whole(row)
 
-    def arm_for(self, rows: Sequence[Row], name: str) -> tuple[str, Arm, list[int] | None]:
-        """Return the arm that answers all rows of something with this name, its version and where its columns stand."""
-        if self.challenger is not None:
-            digest = blake2b(name.encode(), digest_size=8, salt=self._salt).digest()
-            is_lacking = any(row[place] is None for row in rows for place in self._required)
-            if int.from_bytes(digest, "big") < self.limit and not is_lacking:
-                return "canary", self.challenger, self.challenger_places
-        return "champion", self.champion, self.champion_places
+    def is_drawn(self, name: str) -> bool:
+        """Return whether the challenger answers something of this name."""
+        digest = blake2b(name.encode(), digest_size=8, salt=self._salt).digest()
+        return int.from_bytes(digest, "big") < self.limit
+
+    def _is_whole(self, row: Row) -> bool:
+        """Return whether a row has what the challenger cannot do without."""
+        return all(row[place] is not None for place in self._required)
+
+    def share_of(self, rows: Sequence[Row], name: str) -> Share:
+        """Return the arm that answers all rows of something with this name."""
+        places = range(len(rows))
+        if self.challenger is not None and self.is_drawn(name) and all(map(self._is_whole, rows)):
+            return Share("canary", self.challenger, places, self.challenger_places)
+        return Share("champion", self.champion, places, self.champion_places)
+
+    def shares(self, rows: Sequence[Row], names: Sequence[str], places: Sequence[int]) -> list[Share]:
+        """Return which arm answers which of the rows at these places; an arm that answers none is left out."""
+        if self.challenger is None:
+            return [Share("champion", self.champion, places, self.champion_places)]
+        drawn = [self.is_for_challenger(rows[place], names[place]) for place in places]
+        others = [place for place, is_for in zip(places, drawn, strict=True) if not is_for]
+        tried = [place for place, is_for in zip(places, drawn, strict=True) if is_for]
+        found = [
+            Share("champion", self.champion, others, self.champion_places),
+            Share("canary", self.challenger, tried, self.challenger_places),
+        ]
+        return [share for share in found if share.places]
 
     def versions(self) -> dict[str, str]:
         """Return the id of the version of each arm."""

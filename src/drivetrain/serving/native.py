@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from drivetrain import __version__
 from drivetrain.errors import RequestError
 from drivetrain.serving.events import EVENT_STREAM, server_sent, wants_events
 from drivetrain.serving.interface import digest_of
+from drivetrain.serving.journal import one_line
 from drivetrain.serving.media import NAMES, TYPES, answer_kind, as_csv, kind_of
 from drivetrain.serving.patience import patiently
 from drivetrain.serving.route import JSON, Answer, Bodies, Body, Headers, Request, Route, Streamed, as_json
@@ -237,8 +236,3 @@ def _uploads(live: Live) -> dict[str, Body]:
     images = [column for column in live.reader.columns if column.kind == "image"]
     alone = {"image/*": Body({"type": "string", "format": "binary"})} if len(images) == 1 else {}
     return {FORM: Body(ref("Row")), **alone} if images else {}
-
-
-def one_line(text: bytes) -> msgspec.Raw:
-    """Return JSON without line breaks: the log has a batch a line, and within a text JSON has none."""
-    return msgspec.Raw(text.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in text or b"\r" in text else text)

@@ -10,8 +10,9 @@ import msgspec
 
 from drivetrain.errors import RequestError
 from drivetrain.serving.events import EVENT_STREAM
-from drivetrain.serving.journal import Ended, Line
+from drivetrain.serving.journal import Ended, Line, one_line
 from drivetrain.serving.patience import patiently
+from drivetrain.serving.ready import ReadyModel
 from drivetrain.serving.route import JSON, Answer, Request, Route, Streamed, as_json, extra_headers
 from drivetrain.training.remote import OpenAIModel
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from drivetrain.serving.desk import Desk
     from drivetrain.serving.live import Live
-    from drivetrain.serving.ready import ReadyModel
 
 _KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 # Longer requests and texts than this are logged by their digest, or cut.
@@ -35,7 +35,6 @@ class OpenAI:
 
     def __init__(self, desk: Desk, other_models: Callable[[Request], Awaitable[Answer]]) -> None:
         self._desk, self._other_models = desk, other_models
-        self._running = 0
 
     def routes(self) -> list[Route]:
         """Return what it answers."""
@@ -52,7 +51,7 @@ class OpenAI:
         """Tell the name of the model as clients of the service know it."""
         if not _speaks(self._desk.live()):
             return await self._other_models(request)
-        version = self._arm("").version
+        version = self._desk.live().champion.version
         told = {
             "id": version.model,
             "object": "model",
@@ -65,17 +64,13 @@ class OpenAI:
         """Pass a request on, whole or as a stream."""
         body = _object(request.body)
         (name,) = self._desk.names.take(1)
-        arm = self._arm(name)
+        arm_name, arm = self._arm(name)
         known = (arm.version.model, arm.version.id)
         if body.get("model", known[0]) not in known:
             raise RequestError(status=404, message=f"the model is {known[0]!r}, and not {str(body['model'])[:100]!r}")
-        if self._running >= self._desk.service.max_concurrent:
-            message = f"{self._running} requests wait for the engine, which is as many as may; try again in a second"
-            raise RequestError(status=503, message=message)
-        self._desk.direct.rate.take()
         assert isinstance(arm.model, OpenAIModel)
         body["model"] = arm.model.name
-        asked = _Asked(self._desk, name, arm, request)
+        asked = _Asked(self._desk, name, arm_name, arm, request)
         if body.get("stream") is True and request.path != "/v1/embeddings":
             wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
@@ -83,71 +78,65 @@ class OpenAI:
             # The head of the answer is awaited here, so that a refusal still has its status.
             first = await anext(texts)
             return Streamed(200, [*EVENT_STREAM, *asked.headers], _with_first(first, texts))
-        self._running += 1
         timeout_s = request.patience.left_s(self._desk.service.timeout_s)
-        try:
+        with self._desk.direct.slot():
             asking = arm.model.engine.post(request.path, msgspec.json.encode(body), timeout_s=timeout_s)
-            told = await patiently(asking, request.patience, timeout_s)
-        except TimeoutError:
-            raise RequestError(status=504, message=f"the engine did not answer within {timeout_s:.3g} s") from None
-        finally:
-            self._running -= 1
+            try:
+                told = await patiently(asking, request.patience, timeout_s)
+            except TimeoutError:
+                raise RequestError(status=504, message=f"the engine did not answer within {timeout_s:.3g} s") from None
         asked.whole(told)
         return Answer(200, [*JSON, *asked.headers], told)
 
     async def _streamed(self, asked: _Asked, body: bytes, wants_usage: bool) -> AsyncGenerator[str, None]:
         service, engine = self._desk.service, asked.engine
-        self._running += 1
-        self._desk.counters.add("streams")
-        self._desk.counters.add("streams_open")
-        size, ends_at = 0, monotonic() + service.max_stream_s
-        try:
-            async with engine.stream(asked.path, body, timeout_s=service.timeout_s) as found:
-                yield ""
-                async for line in engine.parts(found, service.timeout_s):
-                    if not line.startswith("data:"):
-                        continue
-                    if asked.took(line[5:].strip(), drops_usage=not wants_usage):
-                        told = f"data: {line[5:].strip()}\n\n"
-                        size += len(told)
-                        yield told
-                    if monotonic() > ends_at or size > service.max_stream_bytes:
-                        asked.ended = "timeout"
-                        message = "the stream is longer than this service lets it be"
-                        yield f"data: {as_json(_told(RequestError(status=504, message=message)))}\n\n"
-                        return
-                asked.ended = "end"
-        except RequestError as error:
-            asked.ended = "error"
-            if not asked.is_begun:
-                raise
-            yield f"data: {as_json(_told(error))}\n\n"
-        finally:
-            self._running -= 1
-            self._desk.counters.add("streams_open", -1)
-            asked.log_stream()
+        with self._desk.direct.slot():
+            self._desk.counters.add("streams")
+            self._desk.counters.add("streams_open")
+            size, ends_at = 0, monotonic() + service.max_stream_s
+            try:
+                async with engine.stream(asked.path, body, timeout_s=service.timeout_s) as found:
+                    yield ""
+                    async for line in engine.parts(found, service.timeout_s):
+                        if not line.startswith("data:"):
+                            continue
+                        if asked.took(line[5:].strip(), drops_usage=not wants_usage):
+                            told = f"data: {line[5:].strip()}\n\n"
+                            size += len(told)
+                            yield told
+                        if monotonic() > ends_at or size > service.max_stream_bytes:
+                            asked.ended = "timeout"
+                            message = "the stream is longer than this service lets it be"
+                            yield f"data: {as_json(_told(RequestError(status=504, message=message)))}\n\n"
+                            return
+                    asked.ended = "end"
+            except RequestError as error:
+                asked.ended = "error"
+                if not asked.is_begun:
+                    raise
+                yield f"data: {as_json(_told(error))}\n\n"
+            finally:
+                self._desk.counters.add("streams_open", -1)
+                asked.log_stream()
 
-    def _arm(self, name: str) -> ReadyModel:
-        """Return the version that answers a request of this name.
+    def _arm(self, name: str) -> tuple[str, ReadyModel]:
+        """Return the arm that answers a request of this name, and its version.
 
         Raises:
             RequestError: it is no model of this protocol.
         """
-        live = self._desk.live()
-        arm: Any = live.champion
-        if name and live.challenger is not None and live.is_for_challenger((None,) * len(live.reader.names), name):
-            arm = live.challenger
-        if not isinstance(getattr(arm, "model", None), OpenAIModel):
+        arm_name, arm, _, _ = self._desk.live().share_of((), name)
+        if not isinstance(arm, ReadyModel) or not isinstance(arm.model, OpenAIModel):
             message = f"{self._desk.service.name} answers at POST /predict: its model does not speak OpenAI's protocol"
             raise RequestError(status=404, message=message)
-        return arm  # type: ignore[no-any-return]  # a predictor that has a model elsewhere
+        return arm_name, arm
 
 
 class _Asked:
     """One request to an engine, and what is known of its answer so far."""
 
-    def __init__(self, desk: Desk, name: str, arm: ReadyModel, request: Request) -> None:
-        self._desk, self._name, self._arm, self.path = desk, name, arm, request.path
+    def __init__(self, desk: Desk, name: str, arm_name: str, arm: ReadyModel, request: Request) -> None:
+        self._desk, self._name, self._arm_name, self._arm, self.path = desk, name, arm_name, arm, request.path
         assert isinstance(arm.model, OpenAIModel)
         self.engine = arm.model.engine
         self._body = request.body
@@ -221,11 +210,9 @@ class _Asked:
         counters.add("tokens_in", int(self._usage.get("prompt_tokens") or 0))
         counters.add("tokens_out", int(self._usage.get("completion_tokens") or 0))
         counters.add("rows")
-        live = self._desk.answering
-        is_canary = live is not None and live.challenger is self._arm
-        if is_canary:
+        if self._arm_name == "canary":
             counters.add("rows_canary")
-        given: Any = msgspec.Raw(self._body.replace(b"\n", b" "))
+        given: Any = one_line(self._body)
         if len(self._body) > _MOST_LOGGED_BYTES:
             given = {"digest": f"sha256:{sha256(self._body).hexdigest()}", "size_bytes": len(self._body)}
         prediction = {
@@ -238,14 +225,14 @@ class _Asked:
         line = Line(
             self._at,
             self._arm.version.id,
-            "canary" if is_canary else "champion",
+            self._arm_name,
             [self._name],
             None,
             [{"request": given}],
             [prediction],
             streams=None if ended is None else [ended],
         )
-        self._desk.log(msgspec.json.encode(line) + b"\n", 1)
+        self._desk.logbook.write(msgspec.json.encode(line) + b"\n", 1)
 
 
 def _speaks(live: Live) -> bool:

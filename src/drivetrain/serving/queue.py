@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,11 +19,10 @@ if TYPE_CHECKING:
 
     from drivetrain.serving.counters import Counters
     from drivetrain.serving.curve import Curve
-    from drivetrain.serving.journal import Journal, Names
+    from drivetrain.serving.journal import Names
     from drivetrain.serving.live import Live
+    from drivetrain.serving.logbook import Logbook
     from drivetrain.serving.requests import Row
-
-LOG = logging.getLogger("drivetrain.serving")
 
 # What takes longer than this is answered in a thread, so that the loop goes on to take requests meanwhile.
 QUICK_S = 0.002
@@ -79,7 +77,7 @@ class Queue:
         self,
         loop: asyncio.AbstractEventLoop,
         *,
-        journal: Journal,
+        logbook: Logbook,
         names: Names,
         counters: Counters,
         max_batch: int,
@@ -87,7 +85,7 @@ class Queue:
         latency_target_s: float | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._loop, self._journal, self._names, self._counters = loop, journal, names, counters
+        self._loop, self._logbook, self._names, self._counters = loop, logbook, names, counters
         self._max_batch, self._timeout_s, self._target_s, self._clock = max_batch, timeout_s, latency_target_s, clock
         # Within this a request of few rows is answered, or else turned away.
         self._promise_s = AIM * timeout_s
@@ -107,7 +105,6 @@ class Queue:
         # How many rows the batches of small requests had of late.
         self._usual_rows = 1.0
         self._changes = -1
-        self.log_error = ""
 
     @property
     def is_busy(self) -> bool:
@@ -311,7 +308,7 @@ class Queue:
 
     def _settle(self, batch: Batch, asked: list[Asked], outcome: Outcome) -> None:
         """Log what was answered, then let the clients have it."""
-        if all(each.future.done() for each in asked):  # they were told that it took too long, or are gone
+        if not [each for each in asked if not each.future.done()]:  # they were told that it took too long, or are gone
             return
         parts, failures = outcome
         told: Sequence[str | Reply | Failure]
@@ -321,8 +318,8 @@ class Queue:
         except Exception as error:  # a value of the model's or the features function's that JSON cannot hold
             told = [failure_of(error)] * len(asked)
         else:
-            rows = sum([len(part.places) for part in parts])
-            self.write(logged, rows)
+            rows = len(batch.rows) if not failures else sum([len(part.places) for part in parts])
+            self._logbook.write(logged, rows)
             self._counters.add("rows", rows)
             self._counters.add("batches")
             for part in parts:
@@ -331,22 +328,6 @@ class Queue:
         for each, reply in zip(asked, told, strict=True):
             if not each.future.done():
                 each.future.set_result(reply)
-
-    def write(self, logged: bytes, rows: int) -> None:
-        """Append lines to the log; where that cannot be done, it is counted and told, and answers go out as ever."""
-        try:
-            self._journal.write(logged)
-        except OSError as error:
-            self._counters.add("log_failures", rows)
-            if not self.log_error:
-                LOG.error("predictions cannot be logged, and are answered all the same: %s", error)
-            self.log_error = str(error)
-            self._counters.set("log_failing", 1)
-            return
-        if self.log_error:
-            LOG.warning("predictions are logged again")
-            self.log_error = ""
-            self._counters.set("log_failing", 0)
 
     def _all(self) -> Iterator[Asked]:
         for group in (self._running, self._small, self._large):

@@ -174,20 +174,5 @@ class Service(Part, frozen=True, eq=False):
 
     def terms(self) -> Terms:
         """Return what a worker process needs to know."""
-        return Terms(
-            name=self.name,
-            model=self.model.name,
-            max_batch=self.max_batch,
-            max_rows=self.max_rows,
-            max_body_bytes=self.max_body_bytes,
-            timeout_s=self.timeout_s,
-            latency_target_ms=self.latency_target_ms,
-            max_concurrent=self.max_concurrent,
-            max_per_s=self.max_per_s,
-            max_streams=self.max_streams,
-            max_stream_s=self.max_stream_s,
-            max_stream_bytes=self.max_stream_bytes,
-            max_sockets=self.max_sockets,
-            keep_images=self.keep_images,
-            jobs=self.jobs,
-        )
+        shared = [name for name in Terms.__struct_fields__ if name not in ("name", "model")]
+        return Terms(name=self.name, model=self.model.name, **{name: getattr(self, name) for name in shared})

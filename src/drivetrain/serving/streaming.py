@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from drivetrain.serving.counters import Counters
     from drivetrain.serving.journal import Names
     from drivetrain.serving.live import Arm, Live
-    from drivetrain.serving.queue import Queue
+    from drivetrain.serving.logbook import Logbook
     from drivetrain.serving.requests import Row
     from drivetrain.serving.service import Terms
 
@@ -50,8 +50,8 @@ class Streams:
     whole longer than `max_stream_s`.
     """
 
-    def __init__(self, service: Terms, *, names: Names, counters: Counters, queue: Queue) -> None:
-        self._service, self._names, self._counters, self._queue = service, names, counters, queue
+    def __init__(self, service: Terms, *, names: Names, counters: Counters, logbook: Logbook) -> None:
+        self._service, self._names, self._counters, self._logbook = service, names, counters, logbook
         self._threads = ThreadPoolExecutor(service.max_streams, thread_name_prefix="stream")
         self._open = 0
 
@@ -79,9 +79,9 @@ class Streams:
         """
         self.check_room()
         (name,) = self._names.take(1)
-        arm, predictor, places = _chosen(live, row, name)
+        ((arm, predictor, _, columns),) = live.shares([row], [name], [0])
         stream = _Stream(self, name, arm, predictor, live, row, text)
-        source = self._source(predictor, picked([row], places)[0])
+        source = self._source(predictor, picked([row], columns)[0])
         self._open += 1
         self._counters.add("streams")
         self._counters.add("streams_open")
@@ -233,13 +233,7 @@ class _Stream:
             [self._kept],
             streams=[ended],
         )
-        self._streams._queue.write(msgspec.json.encode(line) + b"\n", 1)
+        self._streams._logbook.write(msgspec.json.encode(line) + b"\n", 1)
         counters.add("rows")
         if self._arm == "canary":
             counters.add("rows_canary")
-
-
-def _chosen(live: Live, row: Row, name: str) -> tuple[str, Arm, list[int] | None]:
-    if live.challenger is not None and live.is_for_challenger(row, name):
-        return "canary", live.challenger, live.challenger_places
-    return "champion", live.champion, live.champion_places

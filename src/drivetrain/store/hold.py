@@ -60,6 +60,23 @@ def alone(root: Path, *, patience_s: float = PATIENCE_S) -> Iterator[None]:
         os.close(handle)
 
 
+def first_free(folder: Path, name: str) -> tuple[int, int]:
+    """Return the number of the first file that no living process holds, and a handle that holds it.
+
+    `name` has `{}` where the number stands, as in `worker-{}.counters`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 0
+    while True:
+        handle = os.open(folder / name.format(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return number, handle
+        except BlockingIOError:
+            os.close(handle)
+            number += 1
+
+
 def _opened(root: Path) -> int:
     try:
         return os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -8,6 +8,7 @@ import msgspec
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from drivetrain.errors import RequestError
+from drivetrain.serving.batching import class_names
 from drivetrain.serving.contract import answer_of, contract, fields_of, is_json, label_of, package_of
 from drivetrain.serving.encoding import QUICK_BYTES
 from drivetrain.serving.grpc.method import Context, Method, patience, read
@@ -77,8 +78,8 @@ class Messages:
             told = msgspec.json.encode(value).decode() if is_text else value
             prediction = self._prediction(id=name, version=version, prediction=told)
             if row is not None:
-                for each, share in zip(reply.classes, row, strict=True):
-                    prediction.probabilities[each if isinstance(each, str) else _json(each)] = share
+                for each, share in zip(class_names(reply.classes), row, strict=True):
+                    prediction.probabilities[each] = share
             found.append(prediction)
         return found
 

@@ -18,8 +18,8 @@ from drivetrain.serving.jobs.job import STATES, Job
 from drivetrain.serving.jobs.queue import Queue
 from drivetrain.serving.jobs.status import status_of
 from drivetrain.serving.jobs.worker import JobWorker
+from drivetrain.serving.journal import one_line
 from drivetrain.serving.live import picked
-from drivetrain.serving.native import one_line
 from drivetrain.serving.route import JSON, Answer, Bodies, Body, Request, Route, as_json
 from drivetrain.store.record import new_id, now
 from drivetrain.store.store import Store
@@ -111,9 +111,9 @@ class JobsApi:
             if not rows:
                 raise RequestError(status=422, message="the array is empty; a job has one row or more")
         name = new_id("job")
-        arm, predictor, places = live.arm_for(rows, name)
+        arm, predictor, _, columns = live.share_of(rows, name)
         if predictor.reader.names != live.reader.names:  # the other arm's columns are not this one's to read
-            texts = predictor.reader.texts(picked(rows, places))
+            texts = predictor.reader.texts(picked(rows, columns))
         first, last = desk.names.pair()
         draft = Job(
             id=name,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from time import monotonic, perf_counter, time_ns
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from drivetrain.errors import DrivetrainError, RequestError
 from drivetrain.registry.registry import version
+from drivetrain.serving.batching import class_names, line_for
 from drivetrain.serving.curve import Curve
-from drivetrain.serving.journal import Line
 from drivetrain.serving.lines import tables_of
 from drivetrain.serving.live import arm_of, reason_of, side_of
 from drivetrain.serving.queue import HARDLY_LONGER
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from drivetrain.serving.answers import Answers
     from drivetrain.serving.jobs.job import Job
     from drivetrain.serving.jobs.queue import Queue
+    from drivetrain.serving.journal import Line
     from drivetrain.serving.live import Arm
     from drivetrain.serving.requests import Row
 
@@ -157,17 +158,8 @@ def _line(
 ) -> Line:
     key = predictor.version.signature.roles.key
     place = predictor.reader.names.index(key) if key in predictor.reader.names else None
-    return Line(
-        time_ns() // 1000,
-        job.version,
-        job.arm,
-        ids,
-        None if place is None else [row[place] for row in rows],
-        list(texts),
-        answers.predictions if answers.logged is None else answers.logged,
-        answers.probabilities,
-        None if answers.features is None else answers.features.to_dict(as_series=False),
-    )
+    keys = None if place is None else [row[place] for row in rows]
+    return line_for(job.version, job.arm, ids, keys, list(texts), answers)
 
 
 def _told(job: Job, predictor: Arm, ids: list[str], answers: Answers) -> list[dict[str, Any]]:
@@ -177,7 +169,7 @@ def _told(job: Job, predictor: Arm, ids: list[str], answers: Answers) -> list[di
         for name, value in zip(ids, answers.predictions, strict=True)
     ]
     if answers.probabilities is not None:
-        classes = [each if isinstance(each, str) else msgspec.json.encode(each).decode() for each in predictor.classes]
+        classes = class_names(predictor.classes)
         for each, shares in zip(told, answers.probabilities, strict=True):
             each["probabilities"] = dict(zip(classes, shares, strict=True))
     return told

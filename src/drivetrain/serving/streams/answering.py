@@ -9,9 +9,8 @@ import msgspec
 
 from drivetrain.errors import RequestError
 from drivetrain.serving.batching import Batch, Failure, answered, line_of, replies
-from drivetrain.serving.journal import Journal, folder_of
+from drivetrain.serving.journal import Journal, folder_of, one_line
 from drivetrain.serving.log import answers_in_log
-from drivetrain.serving.native import one_line
 from drivetrain.serving.streams.message import Output, prediction_id
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
@@ -17,11 +16,10 @@ from drivetrain.serving.live import load, reason_of, wanted
 from drivetrain.serving.streams.address import sink_at, source_at
 from drivetrain.serving.streams.answering import Answering
 from drivetrain.serving.streams.state import StreamState
+from drivetrain.store.hold import first_free
 from drivetrain.store.record import now
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from drivetrain.serving.live import Live
     from drivetrain.serving.service import Terms
     from drivetrain.serving.streams.address import Address
@@ -50,7 +48,7 @@ class Consumer:
         self._store, self._service, self._group, self._batch = store, service, group, batch
         self._source, self._sink, self._dead = source, sink, dead
         self._stopped = threading.Event()
-        self._place, number = _place(folder_of(store, service.name), group)
+        number, self._place = first_free(folder_of(store, service.name), f"consumer-{group}-{{}}.lock")
         self.name = f"{os.uname().nodename}-{number}"
         self._answering = Answering(store, service.name, source.name, max_batch=service.max_batch)
         self._live: Live | None = None
@@ -147,18 +145,3 @@ class Consumer:
             LOG.error("%s", problem)
         self._problem = problem
         return self._live
-
-
-def _place(folder: Path, group: str) -> tuple[int, int]:
-    """Return a handle that holds the first place of a group that no living consumer has, and its number."""
-    folder.mkdir(parents=True, exist_ok=True)
-    number = 0
-    while True:
-        handle = os.open(folder / f"consumer-{group}-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            number += 1
-            continue
-        return handle, number
