@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from drivetrain.errors import DrivetrainError, LeaseLost, StoreError
+from drivetrain.errors import DrivetrainError, StoreError
 from drivetrain.pipeline.attempt import Attempts
 from drivetrain.pipeline.budget import Budget, Share
 from drivetrain.pipeline.claim import claim, commit
@@ -42,6 +42,14 @@ if TYPE_CHECKING:
 
 # How often a step that another runner is at is looked for.
 LOOK_S = 0.05
+
+
+class _Ended(NamedTuple):
+    """A node whose turn is over, and what came of it."""
+
+    node: Node
+    step: StepRun
+    outcome: Outcome
 
 
 class Execution:
@@ -84,7 +92,7 @@ class Execution:
             for need in self.system.needs[name].values():
                 self._takers_left[need] = self._takers_left.get(need, 0) + 1
         self._schedule = Schedule(plan, self.budget)
-        self._done: SimpleQueue[tuple[Node, StepRun, Outcome]] = SimpleQueue()
+        self._done: SimpleQueue[_Ended] = SimpleQueue()
         self._gathering = Gathering(store, root, force)
         # Steps that did not run, written together when the run ends.
         self._unchanged: list[StepRun] = []
@@ -153,13 +161,25 @@ class Execution:
                 return
             if not schedule.running and not schedule.elsewhere:
                 continue
-            try:
-                node, step, outcome = self._done.get(timeout=LOOK_S if schedule.elsewhere else None)
-            except Empty:
+            ended = self._ended()
+            if not ended:
                 schedule.look_again()
                 continue
-            schedule.end(node)
-            self._conclude(node, step, outcome)
+            for each in ended:
+                schedule.release(each.node)
+            if all(each.outcome.error is None for each in ended):
+                self._begin_what_fits()  # others are at work while the disk is waited for
+            self._conclude(ended)
+
+    def _ended(self) -> list[_Ended]:
+        """Wait for a step to end, and return all that have; nothing when it is time to look what other runners do."""
+        try:
+            ended = [self._done.get(timeout=LOOK_S if self._schedule.elsewhere else None)]
+        except Empty:
+            return []
+        while not self._done.empty():
+            ended.append(self._done.get())
+        return ended
 
     def _begin_what_fits(self) -> None:
         for node, share in self._schedule.startable() if self._failure is None else ():
@@ -179,7 +199,7 @@ class Execution:
         self._schedule.begin(node, share)
         order = self._order(node, step)
         if node.is_mapped:
-            self._done.put((node, step, self._gathering.together(node, order, self._attempts)))
+            self._done.put(_Ended(node, step, self._gathering.together(node, order, self._attempts)))
         elif self._schedule.is_crowded or node.part.conduct.is_isolated:
             threading.Thread(target=self._attempt, args=(node, step, order, share), daemon=True).start()
         else:
@@ -309,28 +329,46 @@ class Execution:
             )
         except BaseException as error:
             outcome = Outcome(error=error)
-        self._done.put((node, step, outcome))
+        self._done.put(_Ended(node, step, outcome))
 
-    def _conclude(self, node: Node, step: StepRun, outcome: Outcome) -> None:
-        """Commit what came of a step."""
-        error = outcome.error
-        if error is None:
+    def _conclude(self, ended: list[_Ended]) -> None:
+        """Take in what came of steps; what they gave is committed together."""
+        finished = []
+        for node, step, outcome in ended:
+            self._schedule.end(node)
+            if outcome.error is not None:
+                continue
             given = {name: outcome.outputs[name] for name in node.part.outputs()}
             step = msgspec.structs.replace(step, state="finished", outputs=given)
             try:
-                step, warnings = checked_afterwards(step, node.part, lambda: self._made_of(node)[0])
-                self.warnings |= dict.fromkeys(warnings)
-                commit(self.store.ledger, step)
-            except LeaseLost:
+                step, warnings = checked_afterwards(step, node.part, lambda node=node: self._made_of(node)[0])
+            except DrivetrainError as error:
+                self._failure = self._failure or error
+                continue
+            self.warnings |= dict.fromkeys(warnings)
+            finished.append(_Ended(node, step, outcome))
+        if finished:
+            self._commit(finished)
+        for node, step, outcome in ended:
+            if outcome.error is not None:
+                self._fail(node, step, outcome.error)
+
+    def _commit(self, finished: list[_Ended]) -> None:
+        try:
+            lost = commit(self.store.ledger, [each.step for each in finished])
+        except DrivetrainError as error:
+            self._failure = self._failure or error
+            return
+        for node, step, outcome in finished:
+            if node.name in lost:
                 # Whoever took the step over finishes it, or has.
                 self._schedule.elsewhere.append(node)
-            except DrivetrainError as second:
-                self._failure = self._failure or second
-            else:
-                if not node.label:
-                    self._held |= {name: value for name, value in outcome.values.items() if self._takers_left.get(name)}
-                self._settle(node, step)
-            return
+                continue
+            if not node.label:
+                self._held |= {name: value for name, value in outcome.values.items() if self._takers_left.get(name)}
+            self._settle(node, step)
+
+    def _fail(self, node: Node, step: StepRun, error: BaseException) -> None:
         if self._mend(node, step, error):
             return
         self._failure = self._failure or error

@@ -230,7 +230,7 @@ def last_used(store: Store, name: str) -> StepRun | None:
     """Return the step as the last run had it, whether it ran then or was known."""
     found = store.ledger.find(StepRun, {"step": name}, order="-started_at", limit=5)
     used = next((step for step in found if step.state in ("finished", "cached")), None)
-    return used or _last_run(store, name)
+    return used or (_last_run(store, name) if len(found) == 5 else None)
 
 
 def _as_it_ran(step: StepRun, store: Store) -> StepRun:
