@@ -20,7 +20,7 @@ from drivetrain.pipeline.figure import settings_of
 from drivetrain.pipeline.handover import Handover
 from drivetrain.pipeline.held import Held
 from drivetrain.pipeline.key import ingredients_of, key_of
-from drivetrain.pipeline.known import checked_afterwards, giver_of, known_outcome, lost_digest, taken
+from drivetrain.pipeline.known import checked_afterwards, giver_of, known_outcome, lost_digest, outcomes_before, taken
 from drivetrain.pipeline.mapping import Gathering
 from drivetrain.pipeline.node import Node, inputs_of, taken_by, texts_of, why_skipped
 from drivetrain.pipeline.origin import OriginReader
@@ -111,6 +111,7 @@ class Execution:
             handover=Handover(self.store.root / "handover" / self.run.id),
         )
         mark_interrupted(self.store.ledger)
+        self._before = outcomes_before(self.system.name, self.plan.steps, self.store.ledger)
         origin, heart = OriginReader(self.root, asks_git=self._asks_git), Heart(self.store.ledger, self.run.id)
         self.store.ledger.write(self.run, heart.runner(), *settings_of(self.run))
         heart.start()
@@ -202,7 +203,7 @@ class Execution:
             ran = sum(self.steps[f"{node.name}[{label}]"].state == "finished" for label in labels)
             reason = f"{ran} of {len(labels)} items ran"
         elif node.part.CACHED:
-            known = known_outcome(node.part, key, store=self.store)
+            known = known_outcome(node.part, key, store=self.store, before=self._before)
             is_forced = reason or self._gathering.is_forced(node)
             if not is_forced and known.step is not None and not known.fault:
                 self._take_known(node, known.step)
