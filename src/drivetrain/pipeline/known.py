@@ -42,6 +42,8 @@ def outcomes_before(system: str, steps: Iterable[str], ledger: Ledger) -> dict[s
     """
     keys: list[str] = []
     for run in ledger.find(Run, {"system": system}, order="-started_at", limit=1):
+        with ledger.transaction(is_durable=False):
+            ledger.prepare(StepRun)  # a run may have ended before its first step
         rows = ledger.select(
             "SELECT key, step, parent FROM step_run WHERE run = ? AND state IN ('finished', 'cached')", (run.id,)
         )
