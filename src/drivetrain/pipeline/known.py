@@ -36,19 +36,19 @@ class Known(NamedTuple):
 
 
 def outcomes_before(system: str, steps: Iterable[str], ledger: Ledger) -> dict[str, StepRun]:
-    """Return the finished outcomes that the last run of a system had of these steps, by key.
+    """Return the finished outcomes that the run of a system that was written last had of these steps, by key.
 
     Two questions for all: most keys of a run are those of the run before.
     """
-    keys: list[str] = []
-    for run in ledger.find(Run, {"system": system}, order="-started_at", limit=1):
-        with ledger.transaction(is_durable=False):
-            ledger.prepare(StepRun)  # a run may have ended before its first step
-        rows = ledger.select(
-            "SELECT key, step, parent FROM step_run WHERE run = ? AND state IN ('finished', 'cached')", (run.id,)
-        )
-        wanted = set(steps)
-        keys = [key for key, step, parent in rows if (parent or step) in wanted]
+    with ledger.transaction(is_durable=False):
+        ledger.prepare(Run, StepRun)
+    rows = ledger.select(
+        "SELECT key, step, parent FROM step_run WHERE state IN ('finished', 'cached') AND run = "
+        "(SELECT id FROM run WHERE system = ? ORDER BY rowid DESC LIMIT 1)",
+        (system,),
+    )
+    wanted = set(steps)
+    keys = [key for key, step, parent in rows if (parent or step) in wanted]
     found: dict[str, StepRun] = {}
     for start in range(0, len(keys), KEYS_A_QUESTION):
         some = keys[start : start + KEYS_A_QUESTION]
