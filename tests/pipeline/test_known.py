@@ -325,7 +325,8 @@ def test_the_outcomes_of_the_run_before_are_looked_up_together(tmp_path: Path, m
 
 
 def test_a_step_finds_its_outcome_also_where_the_run_before_had_another(project: Project) -> None:
-    for count in ("1", "2", "1"):
+    for count in (1, 2):
         project.write(CHAIN.replace("[1, 2]", f"[1] * {count}"))
-        found = states(project)
-    assert found == {"first": "cached", "second": "cached", "third": "cached"}
+        project.command("run")
+    project.write(CHAIN.replace("[1, 2]", "[1] * 1"))
+    assert states(project) == {"first": "cached", "second": "cached", "third": "cached"}
