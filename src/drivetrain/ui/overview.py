@@ -148,7 +148,7 @@ def _gate(console: Console) -> Stage:
         name="Gate",
         state="good" if decision.passed else "bad",
         headline=f"{decision.version} {'passed' if decision.passed else 'refused'}",
-        detail=f"{held} of {len(decision.judgements)} conditions hold",
+        detail=f"{held} of {len(decision.judgements)} conditions hold" if decision.judgements else "it asks for nothing",
         at=decision.at,
         link=f"/versions/{decision.version}",
     )
