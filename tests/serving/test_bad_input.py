@@ -365,7 +365,7 @@ CASES |= (
         if (kind or path not in (V1, INFER)) and (path, kind) != (PREDICT, FORM)
     }
     | {f"{PREDICT}: no form": Case(PREDICT, {"content-type": FORM}, GOOD, 400)}
-    | {f"{path}: a page that names no type": Case(path, {"origin": "http://elsewhere"}, GOOD, 415) for path in (V1, INFER)}
+    | {f"{path}: a page, no type": Case(path, {"origin": "http://elsewhere"}, GOOD, 415) for path in (V1, INFER)}
 )
 
 

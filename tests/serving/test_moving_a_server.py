@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.serving.project import ROOT, Project
+from tests.serving.project import Project
+from tests.serving.world import ROOT
 from tests.test_docs import blocks
 
 if TYPE_CHECKING:

@@ -160,7 +160,8 @@ class Screen:
 
 def _narrowest(texts: Sequence[Sequence[str]]) -> int:
     """Return how wide a table of cells must be so that no word in it is broken, three signs between two columns."""
-    return sum(3 + max((len(word) for text in column for word in text.split()), default=0) for column in zip(*texts))
+    columns = zip(*texts, strict=True)
+    return sum(3 + max((len(word) for text in column for word in text.split()), default=0) for column in columns)
 
 
 def _print(text: str) -> None:

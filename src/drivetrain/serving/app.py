@@ -192,7 +192,8 @@ class App:
         kind = headers.get("content-type") or ""
         if kind not in takes and kind.partition(";")[0].strip().lower() not in takes:
             raise RequestError(status=415, message=right_type(kind, takes))
-        if kind.partition(";")[0].strip().lower() in UNNAMED and headers.get("origin"):  # any page may send this unasked
+        # A page of another site can send this without being asked for leave.
+        if kind.partition(";")[0].strip().lower() in UNNAMED and headers.get("origin"):
             raise RequestError(status=415, message="send a Content-Type: a request from a page must name one")
         length = headers.get("content-length")
         body: bytes

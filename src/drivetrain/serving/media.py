@@ -45,7 +45,8 @@ def right_type(content_type: str, takes: Sequence[str]) -> str:
     "send a body of the type text/csv, not 'text/plain'"
     """
     names = [name for name in takes if name not in UNNAMED]
-    others = " or ".join(name for name in names if name != "application/json" and NAMES.get(TYPES.get(name), name) == name)
+    # Of a kind with several names, the first.
+    others = " or ".join(name for name in names if name not in TYPES or name in {*NAMES.values()} - {NAMES["json"]})
     found = f", not {content_type[:60]!r}" if content_type else ", as the request does not name a type"
     if "application/json" not in names:
         return f"send a body of the type {others}{found}"
