@@ -144,7 +144,12 @@ def test_rows_without_names_have_the_columns_of_the_signature() -> None:
 def test_lists_are_the_values_of_an_only_tensor() -> None:
     only = Reader([Column(name="x", kind="tensor", dtype="float32", form={"shape": [2]})])
 
-    for body in (b'{"instances": [[1.5, 2.0], [2, 3]]}', b'{"inputs": [[1.5, 2.0], [2, 3]]}'):
+    bodies = (
+        b'{"instances": [[1.5, 2.0], [2, 3]]}',
+        b'{"inputs": [[1.5, 2.0], [2, 3]]}',
+        b'{"instances": [[[1.5, 2.0]], [[2, 3]]]}',
+    )
+    for body in bodies:
         assert [value.tolist() for (value,) in read(body, only, FORMS_V1, 10)] == [[1.5, 2.0], [2.0, 3.0]]
     with pytest.raises(RequestError, match="does not fit") as caught:
         read(b'{"instances": [[1.5, 2.0], [2]]}', only, FORMS_V1, 10)

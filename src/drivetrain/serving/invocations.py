@@ -259,13 +259,20 @@ def _from_lists(data: list[Any], names: list[str] | None, reader: Reader, limit:
 
 def _from_instances(given: Any, reader: Reader, limit: int) -> list[Row]:
     """Return the rows of a list of objects, of lists in the signature's order, or of values of the only column."""
-    if isinstance(given, list) and given and not any(isinstance(row, dict) for row in given):
-        needed = [each for each, may_lack in zip(reader.columns, reader.may_lack, strict=True) if not may_lack]
-        if len(needed) == 1 and needed[0].kind in KINDS:  # a list is then one value, such as a tensor
-            _check_rows(len(given), limit)
-            return from_columns(reader, {needed[0].name: given}, len(given))
+    if not isinstance(given, list) or not given or any(isinstance(row, dict) for row in given):
+        return _from_records(given, reader, limit)
+    needed = [each for each, may_lack in zip(reader.columns, reader.may_lack, strict=True) if not may_lack]
+    if len(needed) != 1 or needed[0].kind not in KINDS:
         return _from_lists(given, None, reader, limit)
-    return _from_records(given, reader, limit)
+    # A list may be the one value, such as a tensor, or the list of a row's values; only one of them fits.
+    _check_rows(len(given), limit)
+    try:
+        return from_columns(reader, {needed[0].name: given}, len(given))
+    except RequestError as error:
+        try:
+            return _from_lists(given, None, reader, limit)
+        except RequestError:
+            raise error from None
 
 
 def _from_inputs(given: Any, reader: Reader, limit: int) -> list[Row]:
