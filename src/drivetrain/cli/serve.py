@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.cli.project import open_project
@@ -43,26 +42,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
     said = [f"{service.name} answers at http://{host}:{port}  (its page: http://{host}:{port}/docs; Ctrl-C ends it)"]
     if grpc_port:
         said.append(f"{service.name} answers gRPC at {host}:{grpc_port}")
-    # Whoever reads it may ask at once.
-    Thread(target=_say_when_it_answers, args=(screen, "\n".join(said), host, port), daemon=True).start()
-    serve(project, service, host=host, port=port, workers=workers, grpc_port=grpc_port)
-
-
-def _say_when_it_answers(screen: Screen, text: str, host: str, port: int) -> None:
-    from http.client import HTTPConnection, HTTPException
-    from time import sleep
-
-    while True:
-        connection = HTTPConnection(host.strip("[]"), port, timeout=60)
-        try:
-            connection.request("GET", "/healthz")
-            connection.getresponse().read()
-            screen.note(text)
-            return
-        except (OSError, HTTPException):
-            sleep(0.02)
-        finally:
-            connection.close()
+    words = "" if screen.is_json else "\n".join(said)
+    serve(project, service, host=host, port=port, workers=workers, grpc_port=grpc_port, words=words)
 
 
 def show(result: Any, screen: Screen) -> None:
