@@ -32,7 +32,7 @@ PAGES = [page for page in PAGES if page.exists()]
 # What a console block may call, and what the Python of the tests is given for it.
 PROGRAMS = {"drivetrain": ["-c", "import sys; from drivetrain.cli import main; sys.exit(main())"], "python": []}
 # Optional libraries without which a page cannot run.
-NEEDS = {"moving.md": ("pandas", "pyarrow")}
+NEEDS = {"moving.md": ("pandas", "pyarrow"), "moving-a-server.md": ("lightgbm", "skl2onnx")}
 COMMAND_TIMEOUT_S = 120
 
 

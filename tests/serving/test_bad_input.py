@@ -361,11 +361,11 @@ CASES |= (
         f"{path}: {kind or 'no type'}": Case(path, {"content-type": kind} if kind else {}, GOOD, 415)
         for path in (PREDICT, INVOCATIONS, V1, INFER)
         for kind in ("text/plain", "application/xml", FORM, "application/jsonp", "")
-        # Triton's client names none; a form is read where there may be images, and this is none.
-        if (kind or path != INFER) and (path, kind) != (PREDICT, FORM)
+        # Clients of V1 and V2 name none; a form is read where there may be images, and this is none.
+        if (kind or path not in (V1, INFER)) and (path, kind) != (PREDICT, FORM)
     }
     | {f"{PREDICT}: no form": Case(PREDICT, {"content-type": FORM}, GOOD, 400)}
-    | {f"{INFER}: a page that names no type": Case(INFER, {"origin": "http://elsewhere"}, GOOD, 415)}
+    | {f"{path}: a page, no type": Case(path, {"origin": "http://elsewhere"}, GOOD, 415) for path in (V1, INFER)}
 )
 
 

@@ -12,7 +12,7 @@ from tests.serving.world import MODEL, ROW, Server, logged, rows
 
 from drivetrain.data.schema import Column
 from drivetrain.errors import RequestError
-from drivetrain.serving.invocations import FORMS, read
+from drivetrain.serving.invocations import FORMS, FORMS_V1, read
 from drivetrain.serving.requests import Reader
 
 NAMES = ["asked_at", "distance", "stops", "is_new", "city", "day"]
@@ -25,6 +25,7 @@ SPLIT = (
     b' "data": [["2026-01-31T09:30:00", 120.5, 2, true, "Oslo", "2026-01-31", NaN],'
     b' ["2026-01-31T09:30:00", 120.5, 2, true, "Oslo", "2026-01-31", NaN]]}}'
 )
+KINDS = {"asked_at": "BYTES", "distance": "FP64", "stops": "INT32", "is_new": "BOOL", "city": "BYTES", "day": "BYTES"}
 NUMBERS = Reader(
     [
         Column(name="id", kind="str", dtype="String"),
@@ -138,6 +139,42 @@ def test_rows_without_names_have_the_columns_of_the_signature() -> None:
     assert rows_of(b'{"instances": [["x", 1.5, 2]]}') == [("x", 1.5, 2)]
     with pytest.raises(RequestError, match="does not fit"):
         rows_of(b'{"inputs": [1, 2]}')
+
+
+def test_lists_are_the_values_of_an_only_tensor() -> None:
+    only = Reader([Column(name="x", kind="tensor", dtype="float32", form={"shape": [2]})])
+
+    bodies = (
+        b'{"instances": [[1.5, 2.0], [2, 3]]}',
+        b'{"inputs": [[1.5, 2.0], [2, 3]]}',
+        b'{"instances": [[[1.5, 2.0]], [[2, 3]]]}',
+    )
+    for body in bodies:
+        assert [value.tolist() for (value,) in read(body, only, FORMS_V1, 10)] == [[1.5, 2.0], [2.0, 3.0]]
+    with pytest.raises(RequestError, match="does not fit") as caught:
+        read(b'{"instances": [[1.5, 2.0], [2]]}', only, FORMS_V1, 10)
+    assert (caught.value.problems[0]["row"], caught.value.problems[0]["field"]) == (1, "x")
+    with pytest.raises(RequestError, match="at most 1"):
+        read(b'{"instances": [[1.5, 2.0], [2, 3]]}', only, FORMS_V1, 1)
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-type": "application/x-www-form-urlencoded"}])
+def test_v1_and_v2_are_answered_as_their_examples_ask_without_a_type(
+    server: Server, expected: float, headers: dict[str, str]
+) -> None:
+    tensors = [{"name": name, "datatype": kind, "shape": [1], "data": [PLAIN[name]]} for name, kind in KINDS.items()]
+    asked = {
+        f"/v1/models/{MODEL}:predict": msgspec.json.encode({"instances": [PLAIN]}),
+        f"/v2/models/{MODEL}/infer": msgspec.json.encode({"inputs": tensors}),
+    }
+
+    for path, body in asked.items():
+        seen = server.client.post(path, content=body, headers=headers)
+        assert seen.status_code == 200, seen.text
+        assert str(expected) in seen.text
+        # A page of another site can send this without being asked for leave.
+        page = server.client.post(path, content=body, headers={**headers, "origin": "http://elsewhere"})
+        assert page.status_code == 415
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ from drivetrain.serving.tensors import (
     rows_from,
     to_bytes,
 )
+from drivetrain.training.ready import values_signature
 
 READER = reader_for(signature())
 NUMBERS = Reader(
@@ -181,6 +182,20 @@ def test_half_of_a_float_is_widened() -> None:
     data = b"".join(struct.pack("<f", value)[2:] for value in (1.5, -2.0))
 
     assert from_bytes("x", "BF16", [2], data).values.tolist() == [1.5, -2.0]
+
+
+def test_an_output_may_have_the_name_of_our_probabilities() -> None:
+    label = Column(name="label", kind="tensor", dtype="int64", form={"shape": []})
+    shares = Column(name="probabilities", kind="tensor", dtype="float32", form={"shape": [2]})
+    given = [{"label": 1, "probabilities": [0.25, 0.75]}, {"label": 0, "probabilities": [0.5, 0.5]}]
+    reply = Reply(["pred-1", "pred-2"], ["iris@1"] * 2, given)
+
+    found = answers(reply, values_signature([], [label, shares], label="prediction"))
+
+    assert found[:2] == [
+        Tensor("label", "INT64", [2], [1, 0]),
+        Tensor("probabilities", "FP32", [2, 2], [0.25, 0.75, 0.5, 0.5]),
+    ]
 
 
 def test_a_reply_gives_the_tensors_that_are_asked_for() -> None:

@@ -54,7 +54,8 @@ class Screen:
         if self.is_json:
             return
         texts = [[_cell(value) for value in row] for row in rows]
-        if self.is_terminal:
+        # Where an id would be broken, lines that the terminal itself wraps can at least be copied.
+        if self.is_terminal and _narrowest([columns, *texts]) <= self.console.width:
             from rich.box import SIMPLE_HEAD
             from rich.table import Table
             from rich.text import Text
@@ -155,6 +156,12 @@ class Screen:
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(text)
             yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _narrowest(texts: Sequence[Sequence[str]]) -> int:
+    """Return how wide a table of cells must be so that no word in it is broken, three signs between two columns."""
+    columns = zip(*texts, strict=True)
+    return sum(3 + max((len(word) for text in column for word in text.split()), default=0) for column in columns)
 
 
 def _print(text: str) -> None:

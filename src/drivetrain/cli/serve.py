@@ -39,12 +39,11 @@ def execute(options: Namespace, screen: Screen) -> Any:
     if champion_of(opened.store.ledger, service.model.name) is None:
         screen.note(f"{service.model.name} has no champion yet: answers begin as soon as `drivetrain run` has made one")
     opened.store.close()
-    screen.note(
-        f"{service.name} answers at http://{host}:{port}  (its page: http://{host}:{port}/docs; Ctrl-C ends it)"
-    )
+    said = [f"{service.name} answers at http://{host}:{port}  (its page: http://{host}:{port}/docs; Ctrl-C ends it)"]
     if grpc_port:
-        screen.note(f"{service.name} answers gRPC at {host}:{grpc_port}")
-    serve(project, service, host=host, port=port, workers=workers, grpc_port=grpc_port)
+        said.append(f"{service.name} answers gRPC at {host}:{grpc_port}")
+    words = "" if screen.is_json else "\n".join(said)
+    serve(project, service, host=host, port=port, workers=workers, grpc_port=grpc_port, words=words)
 
 
 def show(result: Any, screen: Screen) -> None:

@@ -18,6 +18,7 @@ from drivetrain.serving.events import Sockets
 from drivetrain.serving.invocations import Invocations
 from drivetrain.serving.jobs.api import JobsApi
 from drivetrain.serving.jobs.terms import Callbacks
+from drivetrain.serving.media import UNNAMED, right_type
 from drivetrain.serving.native import Native
 from drivetrain.serving.oip import Oip
 from drivetrain.serving.openai import OpenAI
@@ -190,11 +191,9 @@ class App:
     async def _body(self, proto: Any, headers: Any, takes: tuple[str, ...]) -> bytes:
         kind = headers.get("content-type") or ""
         if kind not in takes and kind.partition(";")[0].strip().lower() not in takes:
-            found = f"not {kind[:60]!r}" if kind else "and the request does not name a type"
-            right = "JSON with " if takes == _JSON_BODY else ""
-            message = f"send {right}`Content-Type: {'` or `'.join(filter(None, takes))}`, {found}"
-            raise RequestError(status=415, message=message)
-        if not kind and headers.get("origin"):  # a page of another site can send this without being asked for leave
+            raise RequestError(status=415, message=right_type(kind, takes))
+        # A page of another site can send this without being asked for leave.
+        if kind.partition(";")[0].strip().lower() in UNNAMED and headers.get("origin"):
             raise RequestError(status=415, message="send a Content-Type: a request from a page must name one")
         length = headers.get("content-length")
         body: bytes

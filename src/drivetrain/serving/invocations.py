@@ -10,7 +10,7 @@ from drivetrain.data.kinds.kind import KINDS
 from drivetrain.errors import RequestError, nearest
 from drivetrain.serving.columns import from_columns, unnamed
 from drivetrain.serving.encoding import QUICK_BYTES
-from drivetrain.serving.media import TYPES, as_csv, kind_of
+from drivetrain.serving.media import TYPES, UNNAMED, as_csv, kind_of
 from drivetrain.serving.requests import MAX_PROBLEMS, parse, shown, too_many_rows, unfit, wanted
 from drivetrain.serving.route import JSON, Answer, Bodies, Body, Request, Route, as_json, extra_headers, in_words
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 # What reads the rows of each form, out of what stands under its name.
 Forms: TypeAlias = "Mapping[str, Callable[[Any, Reader, int], list[Row]]]"
-_JSON_BODY = ("application/json",)
+# The examples of TensorFlow Serving and KServe name no type.
+_BODIES_V1 = ("application/json", *UNNAMED)
 _ROWS: dict[str, Any] = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}}
 _LISTS: dict[str, Any] = {"type": "array", "items": {"type": "array"}}
 _CODES = {
@@ -64,7 +65,7 @@ class Invocations:
             Route("POST", "/invocations", self.invocations, tuple(TYPES), refused, self._bodies),
             Route("GET", "/v1/models", self.models, refuse=refused_v1),
             Route("GET", "/v1/models/{model}", self.model, refuse=refused_v1),
-            Route("POST", "/v1/models/{model}:predict", self.predict, _JSON_BODY, refused_v1, self._bodies_v1),
+            Route("POST", "/v1/models/{model}:predict", self.predict, _BODIES_V1, refused_v1, self._bodies_v1),
         ]
 
     def _bodies(self, live: Live) -> Bodies:
@@ -148,7 +149,7 @@ class Invocations:
 
     def _must_be_ours(self, request: Request) -> None:
         name = unquote(request.parameters["model"])
-        if name != self._desk.service.model:
+        if not self._desk.service.serves(name):
             message = f"there is no model {name[:60]!r} here, but {self._desk.service.model!r}"
             raise RequestError(status=404, message=message)
 
@@ -258,9 +259,20 @@ def _from_lists(data: list[Any], names: list[str] | None, reader: Reader, limit:
 
 def _from_instances(given: Any, reader: Reader, limit: int) -> list[Row]:
     """Return the rows of a list of objects, of lists in the signature's order, or of values of the only column."""
-    if isinstance(given, list) and given and not any(isinstance(row, dict) for row in given):
+    if not isinstance(given, list) or not given or any(isinstance(row, dict) for row in given):
+        return _from_records(given, reader, limit)
+    needed = [each for each, may_lack in zip(reader.columns, reader.may_lack, strict=True) if not may_lack]
+    if len(needed) != 1 or needed[0].kind not in KINDS:
         return _from_lists(given, None, reader, limit)
-    return _from_records(given, reader, limit)
+    # A list may be the one value, such as a tensor, or the list of a row's values; only one of them fits.
+    _check_rows(len(given), limit)
+    try:
+        return from_columns(reader, {needed[0].name: given}, len(given))
+    except RequestError as error:
+        try:
+            return _from_lists(given, None, reader, limit)
+        except RequestError:
+            raise error from None
 
 
 def _from_inputs(given: Any, reader: Reader, limit: int) -> list[Row]:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """A server to be: which service of which store it answers for, where, and on what conditions."""
+    """A server to be: which service of which store it answers for, where, and on what conditions.
+
+    `words` are what it says when it answers.
+    """
 
     service: Terms
     store: str
@@ -27,6 +30,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     token: str = ""
     grpc_port: int = 0
     callbacks: Callbacks = Callbacks()
+    words: str = ""
 
 
 def become(launch: Launch) -> NoReturn:

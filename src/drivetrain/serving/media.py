@@ -23,6 +23,8 @@ TYPES = {
     "application/json": "json",
 }
 NAMES = {kind: name for name, kind in reversed(TYPES.items())}
+# What stands there where a client names no type: nothing, or what `curl -d` writes.
+UNNAMED = ("", "application/x-www-form-urlencoded")
 
 
 def kind_of(content_type: str) -> str:
@@ -32,6 +34,25 @@ def kind_of(content_type: str) -> str:
     'csv'
     """
     return TYPES.get(content_type.partition(";")[0].strip().lower(), "")
+
+
+def right_type(content_type: str, takes: Sequence[str]) -> str:
+    """Return what to say of a body whose type is none of those that are read.
+
+    >>> right_type("application/x-www-form-urlencoded", ["application/json", "text/csv"])
+    "send JSON with `Content-Type: application/json` (curl -H 'content-type: application/json'), or text/csv"
+    >>> right_type("text/plain", ["text/csv"])
+    "send a body of the type text/csv, not 'text/plain'"
+    """
+    names = [name for name in takes if name not in UNNAMED]
+    # Of a kind with several names, the first.
+    others = " or ".join(name for name in names if name not in TYPES or name in {*NAMES.values()} - {NAMES["json"]})
+    found = f", not {content_type[:60]!r}" if content_type else ", as the request does not name a type"
+    if "application/json" not in names:
+        return f"send a body of the type {others}{found}"
+    if content_type in UNNAMED:
+        found = " (curl -H 'content-type: application/json')"
+    return f"send JSON with `Content-Type: application/json`{found}" + (f", or {others}" if others else "")
 
 
 def answer_kind(accepted: str, kind: str) -> str:

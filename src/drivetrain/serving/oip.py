@@ -13,6 +13,7 @@ from drivetrain.errors import RequestError
 from drivetrain.serving.batching import Reply
 from drivetrain.serving.encoding import QUICK_BYTES
 from drivetrain.serving.live import Live
+from drivetrain.serving.media import UNNAMED
 from drivetrain.serving.requests import parse
 from drivetrain.serving.route import JSON, Answer, Bodies, Body, Request, Route, as_json, extra_headers, in_words
 from drivetrain.serving.tensors import (
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 PLATFORM = "drivetrain"
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
 # Triton's client names no type.
-_BODIES = ("application/json", "application/octet-stream", "")
+_BODIES = ("application/json", "application/octet-stream", *UNNAMED)
 _HEADER_LENGTH = "inference-header-content-length"
 # What a request may ask for elsewhere, and would be silently wrong without.
 _UNKNOWN_PARAMETERS = ("sequence_id", "shared_memory_region", "classification")
@@ -253,7 +254,7 @@ class Oip:
             RequestError: 404, there is no such model or version here; 503, none is loaded yet.
         """
         name, number = (unquote(request.parameters.get(part, "")) for part in ("model", "version"))
-        if name and name != self._desk.service.model:
+        if name and not self._desk.service.serves(name):
             raise RequestError(
                 status=404, message=f"there is no model {name[:60]!r} here; this is {self._desk.service.model!r}"
             )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import sys
 from functools import partial
 from pathlib import Path
+from threading import Thread
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import Refused, UsageError
@@ -42,10 +45,11 @@ def serve(
     workers: int | None = None,
     token: str | None = None,
     grpc_port: int | None = None,
+    words: str = "",
 ) -> NoReturn:
     """Turn this process into one that answers requests to a service; see `run`.
 
-    What is not given comes from the project's settings.
+    What is not given comes from the project's settings. `words` are said when it answers.
 
     Raises:
         Refused: the address is public, and there is no token.
@@ -72,6 +76,7 @@ def serve(
             token=token,
             grpc_port=grpc_port,
             callbacks=callbacks,
+            words=words,
         )
     )
 
@@ -192,4 +197,20 @@ def run(launch: Launch) -> None:
         grpc_port=launch.grpc_port,
         callbacks=launch.callbacks,
     )
+    if launch.words:
+        Thread(target=_say_when_it_answers, args=(launch,), daemon=True).start()
     server.serve(target_loader=loader)
+
+
+def _say_when_it_answers(launch: Launch) -> None:
+    """Say the words of a server on standard error as soon as whoever reads them may ask it."""
+    while True:
+        try:
+            with socket.create_connection((launch.host.strip("[]"), launch.port)) as asking:
+                asking.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                if asking.recv(1):
+                    sys.stderr.write(f"{launch.words}\n")
+                    return
+        except OSError:
+            pass
+        sleep(0.02)

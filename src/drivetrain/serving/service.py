@@ -56,6 +56,15 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     keep_images: bool = False
     jobs: Jobs = Jobs()
 
+    def serves(self, name: str) -> bool:
+        """Return whether a client's name for a model is that of ours: one that KServe knows has hyphens.
+
+        >>> terms = Terms(name="service", model="sklearn_iris")
+        >>> terms.serves("sklearn-iris"), terms.serves("sklearn.iris")
+        (True, False)
+        """
+        return name.replace("-", "_") == self.model
+
 
 class Service(Part, frozen=True, eq=False):
     """A model's versions behind one address: `Service(lateness, canary=Canary(share=0.1))`.

@@ -130,11 +130,11 @@ def answers(reply: Reply, signature: Signature, names: Sequence[str] = ()) -> li
     for name in names or described:
         datatype, shape = described[name].datatype, [rows, *described[name].shape[1:]]
         values: Any
-        if name == "probabilities":
-            values = list(chain.from_iterable(reply.probabilities or []))
-        elif signature.task == "values" and name not in ("id", "version"):
+        if signature.task == "values" and name not in ("id", "version"):
             found.append(_given(name, reply, signature))
             continue
+        if name == "probabilities":
+            values = list(chain.from_iterable(reply.probabilities or []))
         elif name == "prediction":
             values = [str(each) for each in reply.predictions] if datatype == "BYTES" else reply.predictions
         else:

@@ -143,12 +143,13 @@ def _gate(console: Console) -> Stage:
     if not found:
         return Stage(name="Gate", state="none", headline="Nothing to decide yet", link="/models")
     decision = found[0]
-    held = sum(judgement.holds for judgement in decision.judgements)
+    asked = decision.judgements
+    held = f"{sum(judgement.holds for judgement in asked)} of {len(asked)} conditions hold"
     return Stage(
         name="Gate",
         state="good" if decision.passed else "bad",
         headline=f"{decision.version} {'passed' if decision.passed else 'refused'}",
-        detail=f"{held} of {len(decision.judgements)} conditions hold",
+        detail=held if asked else "it asks for nothing",
         at=decision.at,
         link=f"/versions/{decision.version}",
     )

@@ -87,7 +87,7 @@ class Inference:
     async def model_ready(self, given: bytes, context: Context) -> bytes:
         """Tell whether a model, or one version of it, answers."""
         request = self._read("ModelReadyRequest", given)
-        if request.name != self._desk.service.model:
+        if not self._desk.service.serves(request.name):
             raise _unknown_model(request.name, self._desk.service.model)
         live = self._desk.answering
         is_ready = live is not None and (not request.version or request.version in _numbers(live))
@@ -202,7 +202,7 @@ class Inference:
         )
 
     def _live(self, model: str, version: str) -> Live:
-        if model != self._desk.service.model:
+        if not self._desk.service.serves(model):
             raise _unknown_model(model, self._desk.service.model)
         live = self._desk.live()
         if version and version not in _numbers(live):
