@@ -166,7 +166,7 @@ def _show_version(version: Version, builds: Builds | None, screen: Screen) -> No
     kept = f"{version.artifact.format}, {version.artifact.size_bytes:,} bytes"
     screen.line(f"trained {ago(version.created_at)} in {version.run}, kept as {kept}", style="dim")
     for name, value in version.metrics.items():
-        screen.line(f"  {name} {value:.4g}" if value is not None else f"  {name} –")
+        screen.line(f"  {name} {value:.4g}")
     if builds is None:
         return
     screen.line()

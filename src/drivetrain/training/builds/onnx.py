@@ -124,8 +124,8 @@ def _column(values: Sequence[Any], dtype: Any) -> NDArray[Any]:
 
 def _converted(model: Any, signature: Signature) -> bytes:
     from skl2onnx import convert_sklearn
+    from skl2onnx._supported_operators import sklearn_operator_name_map
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-    from sklearn.preprocessing import StandardScaler
 
     _mend_converters()
     for library in ("lightgbm", "xgboost"):
@@ -141,7 +141,9 @@ def _converted(model: Any, signature: Signature) -> bytes:
     chooses = has_names and (hasattr(model, "steps") or hasattr(model, "transformers"))
     # A scaler multiplies by the reciprocal unless it is told to divide, as scikit-learn does. The last bit decides on
     # which side a value falls that the model has made a threshold of.
-    options: dict[Any, Any] = {StandardScaler: {"div": "div"}}
+    options: dict[Any, Any] = {
+        kind: {"div": "div"} for kind in sklearn_operator_name_map if kind.__name__ == "StandardScaler"
+    }
     if signature.task != "regression" and hasattr(model, "predict_proba"):
         options[id(model)] = {"zipmap": False}
     with warnings.catch_warnings():
