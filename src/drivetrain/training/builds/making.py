@@ -39,7 +39,7 @@ def builds_for(model: Any, signature: Signature, rows: pl.DataFrame, artifacts: 
     raises: where there is no build, `reason` says why.
     """
     forms = {name: form for name in FORMS if (form := form_named(name)).takes(model, signature)}
-    if not forms:
+    if not forms or rows.is_empty():
         return None
     real = rows.select([column.name for column in signature.features])
     try:
@@ -75,7 +75,7 @@ class Comparison:
 
     def __init__(self, model: Any, signature: Signature, real: pl.DataFrame) -> None:
         self._signature, self._real = signature, real
-        made_up = [*_odd(model, signature, real), *_moved(real)] if real.height else []
+        made_up = [*_odd(model, signature, real), *_moved(real)]
         self._rows = pl.concat([real, *made_up], how="vertical_relaxed")
         self._told = predictions(model, self._rows, signature)
         self._few = (real.head(1).rows(), real.head(MANY).rows())
@@ -84,7 +84,7 @@ class Comparison:
         def answer(few: list[tuple[Any, ...]]) -> None:
             predictions(model, pl.DataFrame(few, schema=schema, orient="row"), signature)
 
-        self.original = self._pace(answer) if real.height else None
+        self.original = self._pace(answer)
 
     def of(self, name: str, running: Running) -> Build:
         """Return what comes of comparing a build, without a digest yet."""
@@ -99,11 +99,11 @@ class Comparison:
             made_up_rows=self._rows.height - self._real.height,
             differing_rows=differing,
             largest_difference=float(min(difference.max(initial=0.0), 1e300)),
-            pace=self._pace(running.scores) if takes_rows(self._signature) and self._real.height else None,
+            pace=self._pace(running.scores) if takes_rows(self._signature) else None,
         )
         if differing:
             return msgspec.structs.replace(build, reason=build.evidence)
-        if build.pace and self.original and build.pace.times(self.original) < 1:
+        if build.pace and build.pace.times(self.original) < 1:
             return msgspec.structs.replace(build, reason="it is slower than the original")
         return build
 
