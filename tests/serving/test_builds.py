@@ -10,7 +10,7 @@ import msgspec
 import polars as pl
 import pytest
 from tests.serving.project import Project
-from tests.serving.world import FEATURES, ROW, promote, register, served
+from tests.serving.world import FEATURES, ROW, promote, register, served, wait_until
 
 from drivetrain.registry.version import Version
 from drivetrain.serving.predictor import Predictor
@@ -133,7 +133,9 @@ def test_a_damaged_build_leaves_the_answer_to_the_original_and_says_so(store: St
     path.chmod(0o600)
     path.write_bytes(path.read_bytes()[:-100])
 
-    with served(store) as server:
+    with served(store, ready=False) as server:
+        # The original's library takes its time to load on a busy machine.
+        wait_until(lambda: server.client.get("/readyz").status_code == 200, 100)
         told = server.client.get("/version").json()["champion"]
         answered = server.predict(ROW)
         ready = server.client.get("/readyz").json()
