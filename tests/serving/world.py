@@ -28,7 +28,8 @@ from drivetrain.registry.version import Signature, Version
 from drivetrain.serving.log import Cursor, read_new
 from drivetrain.store.record import new_id, now
 from drivetrain.store.store import Store
-from drivetrain.training.onnx import fast_build
+from drivetrain.training.builds import Build, Builds
+from drivetrain.training.builds.form import form_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,10 +90,7 @@ def trained(number: int) -> tuple[HistGradientBoostingClassifier, bytes]:
     with threadpool_limits(1):
         trees = HistGradientBoostingClassifier(max_iter=5, random_state=0)  # takes a missing wind as it is
         model = trees.fit(frame.to_numpy().astype(np.float32), target.astype(int))
-        built = fast_build(model, signature(), frame)
-    assert built is not None
-    assert built.data, built.reason
-    return model, built.data
+        return model, form_named("onnx").written(model, signature())
 
 
 def register(store: Store, number: int, *, is_fast: bool = True, **changed: Any) -> Version:
@@ -100,8 +98,8 @@ def register(store: Store, number: int, *, is_fast: bool = True, **changed: Any)
     model, built = trained(number)
     artifact = store.keep(model, part=MODEL)
     if is_fast:
-        fast = {"digest": store.artifacts.put(built), "format": "onnx", "differing_rows": 0}
-        artifact = msgspec.structs.replace(artifact, detail={"fast": fast})
+        builds = Builds(tried=[Build(form="onnx", digest=store.artifacts.put(built))])
+        artifact = msgspec.structs.replace(artifact, detail={"builds": msgspec.to_builtins(builds)})
     version = Version(
         **{
             "id": f"{MODEL}@{number}",

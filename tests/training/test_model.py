@@ -17,7 +17,6 @@ from drivetrain.system.function import step
 from drivetrain.system.system import System, name_part
 from drivetrain.training.frame import xy
 from drivetrain.training.model import Model, model
-from drivetrain.training.onnx import fast_build
 from drivetrain.training.predict import predictions
 from drivetrain.training.reference import Reference
 from drivetrain.training.signature import Signature
@@ -95,63 +94,6 @@ def test_a_model_tells_its_signature_and_reference(tmp_path: Path) -> None:
     found = predictions(work.value("lateness"), work.value("train").drop("late"), signature)
     assert found.shape == (reference.rows,)
     assert counts(pl.Series(found), reference.prediction) == reference.prediction.bins.counts
-
-
-def test_the_fast_build_answers_as_the_model_does(tmp_path: Path) -> None:
-    pytest.importorskip("skl2onnx")
-    pytest.importorskip("onnxruntime")
-
-    @model
-    def lateness(train: pl.DataFrame) -> Any:
-        return pipeline(HistGradientBoostingClassifier(max_iter=20, max_leaf_nodes=8)).fit(*xy(train))
-
-    work = worked(tmp_path, lateness)
-    signature, _ = told(work)
-    sample = work.value("train").drop("late")
-
-    built = fast_build(work.value("lateness"), signature, sample)
-
-    assert built is not None
-    assert built.data, built.reason
-    # An unseen carrier and a missing wind are compared beside the sample.
-    assert (built.rows, built.differing_rows) == (sample.height + 2, 0)
-    assert built.largest_difference < 1e-5
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(built.data, providers=["CPUExecutionProvider"])
-    assert predictions(session, sample, signature) == pytest.approx(
-        predictions(work.value("lateness"), sample, signature), abs=1e-5
-    )
-
-
-def test_a_build_that_differs_is_not_used() -> None:
-    pytest.importorskip("skl2onnx")
-    pytest.importorskip("onnxruntime")
-    # Whole numbers above 2 ** 24 are not exact in 32 bits, so every second row falls to the other side.
-    x = pl.DataFrame({"number": np.arange(200) + 2**27})
-    y = np.arange(200) % 2
-    fitted = HistGradientBoostingRegressor(min_samples_leaf=1, max_iter=50, learning_rate=0.5).fit(x.to_numpy(), y)
-
-    built = fast_build(fitted, signature_of(x, "regression"), x)
-
-    assert built is not None
-    assert built.differing_rows > 50
-    assert built.data == b""
-    assert "get another answer" in built.reason
-
-
-def test_what_cannot_be_converted_says_why() -> None:
-    class Odd(LogisticRegression):  # type: ignore[misc]
-        __module__ = "sklearn.odd"
-
-    x = pl.DataFrame({"a": [0.0, 1.0, 2.0, 3.0]})
-
-    built = fast_build(Odd().fit(x, [0, 1, 0, 1]), signature_of(x, "binary"), x)
-
-    assert fast_build(object(), signature_of(x, "binary"), x) is None
-    assert built is not None
-    assert built.data == b""
-    assert built.reason
 
 
 def signature_of(x: pl.DataFrame, task: Any) -> Signature:

@@ -43,6 +43,16 @@ def test_a_page_is_drawn_and_its_data_is_there_as_json(visitor: Visitor, address
     assert msgspec.json.decode(body.content)
 
 
+def test_a_version_says_which_build_answers_and_why(visitor: Visitor) -> None:
+    page = visitor.ask("/versions/lateness@1").text
+    builds = visitor.ask("/api/versions/lateness@1").json()["builds"]
+
+    card = page[page.index('id="builds"') :].partition("</section>")[0]
+    assert "3500 µs a row, 4100 µs for 64 <b>answers</b>" in card
+    assert "12 of 5,000 rows differ by up to 0.25" in card
+    assert builds["tried"][0]["differing_rows"] == 12
+
+
 def test_every_page_can_be_looked_at_before_anything_has_happened(empty: Store, system: System) -> None:
     visitor = Visitor(empty, system, {})
 

@@ -10,6 +10,7 @@ from drivetrain.errors import NotFound, UsageError
 from drivetrain.registry.registry import champion_of, versions
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import AliasChange, Decision, Judgement
+from drivetrain.training.builds import builds_of
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -71,8 +72,10 @@ def show(result: Any, screen: Screen) -> None:
             if value is not None
             and name.rpartition(".")[2] in ("auc", "brier", "log_loss", "accuracy", "rmse", "mae", "r2")
         )
-        rows.append((version.id, state, ago(version.created_at), figures, why))
-    screen.table(("version", "state", "trained", "figures", "why"), rows)
+        builds = builds_of(version.artifact)
+        build = builds.ranked()[0].form if builds and builds.ranked() else version.artifact.format
+        rows.append((version.id, state, ago(version.created_at), build, figures, why))
+    screen.table(("version", "state", "trained", "answers by", "figures", "why"), rows)
     _show_aliases(result["aliases"], screen)
 
 

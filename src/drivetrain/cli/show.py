@@ -1,4 +1,4 @@
-"""Draw the system in the terminal or as SVG or HTML; or show one run with all of its steps, or a batch or load test."""
+"""Draw the system in the terminal or as SVG or HTML; or show a run with its steps, a version, a batch or load test."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from drivetrain.pipeline.attachment import attachments_of
 from drivetrain.pipeline.figure import Figure
 from drivetrain.pipeline.points import points_of
 from drivetrain.pipeline.run import Run, StepRun
+from drivetrain.registry.registry import versions
+from drivetrain.registry.version import Version
 from drivetrain.serving.batch.job import BatchJob, BatchPart
 from drivetrain.system.drawing import html, svg, text
+from drivetrain.training.builds import MANY, Builds, Pace, builds_of
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -28,7 +31,7 @@ def arguments(parser: ArgumentParser) -> None:
         "run",
         nargs="?",
         default="",
-        help="the id of a run, batch job or load test, or `latest`; else the system is drawn",
+        help="the id of a run, version, batch job or load test, or `latest`; else the system is drawn",
     )
     parser.add_argument("--output", metavar="FILE", help="write the drawing into a .svg or .html file")
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
@@ -39,6 +42,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
         return _batch(options)
     if options.run.startswith("load-"):
         return _load(options)
+    if "@" in options.run:
+        return _version(options)
     if options.run:
         return _run(options)
     _, system = open_system(options)
@@ -66,6 +71,15 @@ def _load(options: Namespace) -> Any:
         newest = ledger.find(Measurement, order="-at", limit=12)
         raise NotFound(kind="load test", name=options.run, known=[each.id for each in newest])
     return result_of(kept)
+
+
+def _version(options: Namespace) -> Any:
+    ledger = kept_store(options).ledger
+    found = ledger.get(Version, options.run)
+    if found is None:
+        raise NotFound(kind="version", name=options.run, known={known.id for known in versions(ledger)})
+    builds = builds_of(found.artifact)
+    return {"version": found, "builds": builds, "why_build": builds.why if builds else ""}
 
 
 def _run(options: Namespace) -> Any:
@@ -102,6 +116,8 @@ def _batch(options: Namespace) -> Any:
 def show(result: Any, screen: Screen) -> None:
     if "job" in result:
         _show_batch(result["job"], result["finished_parts"], screen)
+    elif "builds" in result:
+        _show_version(result["version"], result["builds"], screen)
     elif "written" in result:
         screen.line(f"wrote {result['written']}")
     elif "drawing" in result:
@@ -143,6 +159,34 @@ def _show_beside(result: Any, screen: Screen) -> None:
         screen.line(f"tagged {', '.join(result['tags'])}")
     for note in result["notes"]:
         screen.line(f"{note.text}  ({note.actor}, {ago(note.at)})")
+
+
+def _show_version(version: Version, builds: Builds | None, screen: Screen) -> None:
+    screen.line(version.id, style="bold")
+    kept = f"{version.artifact.format}, {version.artifact.size_bytes:,} bytes"
+    screen.line(f"trained {ago(version.created_at)} in {version.run}, kept as {kept}", style="dim")
+    for name, value in version.metrics.items():
+        screen.line(f"  {name} {value:.4g}")
+    if builds is None:
+        return
+    screen.line()
+    answering = builds.ranked()[:1]
+    rows: list[tuple[Any, ...]] = [("original", *_microseconds(builds.original), "" if answering else "answers")]
+    rows += [
+        (
+            each.form,
+            *_microseconds(each.pace),
+            f"answers: {each.evidence}" if each in answering else each.reason or each.evidence,
+        )
+        for each in builds.tried
+    ]
+    screen.table(("build", "1 row", f"{MANY} rows", "why"), rows, right=("1 row", f"{MANY} rows"))
+
+
+def _microseconds(pace: Pace | None) -> tuple[str, str]:
+    if pace is None:
+        return "", ""
+    return f"{pace.one_row_s * 1e6:,.0f} µs", f"{pace.many_rows_s * 1e6:,.0f} µs"
 
 
 def _show_batch(job: BatchJob, parts: list[BatchPart], screen: Screen) -> None:

@@ -240,7 +240,9 @@ class Desk:
         problems = [each for each in (self._watcher.problem, log_problem) if each]
         if live is None and not problems:
             problems = [f"{self.service.model} has no champion yet"]
-        return told | ({"problems": problems} if problems else {})
+        arms = [arm for arm in (live.champion, live.challenger) if arm is not None] if live else []
+        notes = [arm.build_note for arm in arms if arm.build_note]
+        return told | ({"problems": problems} if problems else {}) | ({"notes": notes} if notes else {})
 
     def totals(self) -> Totals:
         """Return the counters of all workers."""

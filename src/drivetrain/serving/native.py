@@ -195,6 +195,8 @@ class Native:
                 "created_at": each.version.created_at,
                 "run": each.version.run,
                 "build": each.build,
+                "build_reason": each.build_reason,
+                **({"build_note": each.build_note} if each.build_note else {}),
                 "metrics": each.version.metrics,
             }
             for arm, each in arms.items()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from math import isfinite
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from drivetrain.data.kinds.kind import kind_named
-from drivetrain.errors import UsageError
+from drivetrain.errors import DrivetrainError, UsageError
 from drivetrain.serving.answers import Answers
 from drivetrain.serving.requests import Reader, reader_for
+from drivetrain.training.builds import Builds, builds_of
+from drivetrain.training.builds.form import FORMS, form_named, takes_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,24 +27,27 @@ if TYPE_CHECKING:
     from drivetrain.store.artifact import Artifact
     from drivetrain.store.store import Store
 
+LOG = logging.getLogger("drivetrain.serving")
 _WARM_UP_ROWS = (1, 1, 64, 64)
 
 
 class Predictor:
     """One version, with its model, features function and side inputs loaded.
 
-    `seconds` tells by rows how long a batch took when it was loaded.
+    `build` is the form that answers, `build_reason` why it does, and `build_note` what is amiss with another that
+    should. `seconds` tells by rows how long a batch took when it was loaded.
     """
 
     is_awaited = False
 
-    def __init__(self, version: Version, reader: Reader, build: str, model: Any, features: Any) -> None:
-        self.version, self.reader, self.build = version, reader, build
-        self._model, self._features = model, features
+    def __init__(self, version: Version, reader: Reader, chosen: Chosen, features: Any) -> None:
+        self.version, self.reader = version, reader
+        self.build, self._model, self.build_reason, self.build_note = chosen
+        self._features = features
         self._signature = version.signature
         self.classes = version.signature.classes
-        kinds = {column.kind for column in version.signature.features}
-        self._takes_rows = build == "onnx" and features is None and kinds <= {"bool", "int", "float", "str"}
+        self._is_fast = self.build in FORMS
+        self._takes_rows = self._is_fast and features is None and takes_rows(version.signature)
         self._is_request = [column.name for column in version.signature.features] == reader.names
         self._places = (
             [reader.names.index(column.name) for column in version.signature.features] if self._takes_rows else []
@@ -61,13 +67,13 @@ class Predictor:
                 remedy="ask it through its service",
             )
         reader = reader_for(version.signature)
-        build, model = load_model(store, version)
+        chosen = load_model(store, version)
         features = None
         if version.features:
             from drivetrain.serving.enrichment import Enrichment
 
             features = Enrichment.load(store, version, reader.columns, side or version.side_inputs)
-        predictor = cls(version, reader, build, model, features)
+        predictor = cls(version, reader, chosen, features)
         predictor.measure()
         return predictor
 
@@ -112,7 +118,7 @@ class Predictor:
         return seen, scores
 
     def _of_model(self, seen: pl.DataFrame, rows: int) -> np.ndarray[Any, Any]:
-        if self.build == "onnx":
+        if self._is_fast:
             return self._shaped(self._model.scores_of(seen), rows)
         from drivetrain.training.predict import predictions
 
@@ -170,20 +176,35 @@ class Predictor:
             self.seconds[count] = perf_counter() - started
 
 
-def load_model(store: Store, version: Version) -> tuple[str, Any]:
-    """Return the form that answers for a version, `onnx` or that of its artifact, and the model."""
-    fast = version.artifact.detail.get("fast", {})
-    digest = fast.get("digest") or (version.artifact.digest if version.artifact.format == "onnx" else "")
-    if digest and not fast.get("differing_rows"):
-        from drivetrain.errors import MissingExtra
-        from drivetrain.serving.onnx import OnnxModel
+class Chosen(NamedTuple):
+    """The form that answers for a version: a fast build's name, or the form of its artifact.
 
+    `why` is the evidence for it, and `note` what kept another from answering here that should.
+    """
+
+    build: str
+    model: Any
+    why: str = ""
+    note: str = ""
+
+
+def load_model(store: Store, version: Version) -> Chosen:
+    """Return the fastest build of a version that agrees with the original and can be loaded here, or the original."""
+    builds = builds_of(version.artifact) or Builds()
+    notes = []
+    for build in builds.ranked():
         try:
-            return "onnx", OnnxModel(store.artifacts.path(digest), version.signature)
-        except MissingExtra:
-            if version.artifact.format == "onnx":
-                raise
-    return version.artifact.format, store.value(version.artifact)
+            running = form_named(build.form).opened(store.artifacts.path(build.digest), version.signature)
+        except Exception as error:  # the original can answer whatever keeps a build from it
+            told = error.message if isinstance(error, DrivetrainError) else f"{type(error).__name__}: {error}"
+            notes.append(f"the {build.form} build of {version.id} cannot be loaded: {told}")
+            LOG.warning("%s", notes[-1])
+            continue
+        return Chosen(build.form, running, builds.why, "; ".join(notes))
+    artifact = version.artifact
+    if artifact.format == "onnx":
+        return Chosen("onnx", form_named("onnx").opened(store.artifacts.path(artifact.digest), version.signature))
+    return Chosen(artifact.format, store.value(artifact), builds.why, "; ".join(notes))
 
 
 def example_of(column: Any, kind: Any) -> Any:

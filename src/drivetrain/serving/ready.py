@@ -31,6 +31,8 @@ class ReadyModel:
     `form` is what a class of the user's takes and gives, and None for others.
     """
 
+    build_reason = build_note = ""
+
     def __init__(self, version: Version, reader: Reader, build: str, model: Loaded) -> None:
         self.version, self.reader, self.build, self.model = version, reader, build, model
         self.classes: list[Any] = []

@@ -13,6 +13,7 @@ from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import AliasChange, Decision, Version
 from drivetrain.store.artifact import Artifact
 from drivetrain.store.record import now
+from drivetrain.training.builds import Builds, builds_of
 from drivetrain.ui.console import alias_changes, leading, model_names
 from drivetrain.ui.words import utc
 
@@ -70,6 +71,7 @@ class VersionPage(msgspec.Struct, frozen=True, kw_only=True):
     run: Run | None
     datasets: dict[str, Artifact]
     against: Version | None
+    builds: Builds | None
 
 
 def models(console: Console, asked: Asked) -> ModelList:
@@ -102,6 +104,7 @@ def version(console: Console, asked: Asked) -> VersionPage:
         run=ledger.get(Run, found.run),
         datasets=datasets_of(console, found),
         against=ledger.get(Version, against) if against else None,
+        builds=builds_of(found.artifact),
     )
 
 
