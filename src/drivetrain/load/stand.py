@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +35,13 @@ _END_S = 15.0
 
 
 @contextmanager
-def standing(store: Store, version: Version, terms: Terms, *, workers: int = 1) -> Iterator[str]:
+def standing(
+    store: Store, version: Version, terms: Terms, *, workers: int = 1, traces: Path | None = None
+) -> Iterator[str]:
     """Serve a version on a free port of this machine while the block runs, and give the server's URL.
 
-    Nothing of it is seen by the service, its log or its monitor. The version need not be registered.
+    Nothing of it is seen by the service, its log or its monitor. The version need not be registered. Where `traces` is
+    a folder, the workers leave there how long each request was in each of its stages, when they end.
 
     Raises:
         DrivetrainError: the version cannot be loaded.
@@ -48,10 +52,11 @@ def standing(store: Store, version: Version, terms: Terms, *, workers: int = 1) 
         port = _free_port()
         url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-P", "-m", "drivetrain.load.stand", str(root), str(port), str(workers)]
+        options = [msgspec.json.encode(terms).decode(), *([str(traces)] if traces else [])]
         log = Path(folder) / "server.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*command, msgspec.json.encode(terms).decode()],
+                [*command, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -115,11 +120,14 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], version: Versi
 
 
 def main() -> None:
-    """Serve a store: ROOT PORT WORKERS TERMS."""
+    """Serve a store: ROOT PORT WORKERS TERMS [TRACES]."""
+    from drivetrain.load.speed.traced import TracedApp
+    from drivetrain.serving.app import App
     from drivetrain.serving.server import serve_store
 
-    root, port, workers, terms = sys.argv[1:]
-    serve_store(msgspec.json.decode(terms, type=Terms), Path(root), port=int(port), workers=int(workers))
+    root, port, workers, terms, *traces = sys.argv[1:]
+    make = partial(TracedApp, folder=Path(traces[0])) if traces else App
+    serve_store(msgspec.json.decode(terms, type=Terms), Path(root), port=int(port), workers=int(workers), make=make)
 
 
 if __name__ == "__main__":

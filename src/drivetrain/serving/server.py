@@ -15,6 +15,8 @@ from drivetrain.serving.grpc import check_installed
 from drivetrain.serving.jobs.terms import Callbacks, callbacks_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from drivetrain.serving.service import Service, Terms
     from drivetrain.system.settings import Project
 
@@ -72,9 +74,14 @@ def serve(
     )
 
 
-def serve_store(service: Terms, store_path: Path, *, port: int, workers: int = 1) -> None:
-    """Answer requests of this machine alone with what a store has, until SIGTERM or SIGINT; see `serve`."""
-    _run(service, store_path, host="127.0.0.1", port=port, workers=workers, token="")
+def serve_store(
+    service: Terms, store_path: Path, *, port: int, workers: int = 1, make: Callable[..., App] = App
+) -> None:
+    """Answer requests of this machine alone with what a store has, until SIGTERM or SIGINT; see `serve`.
+
+    `make` makes the application of each worker; it travels to another process.
+    """
+    _run(service, store_path, host="127.0.0.1", port=port, workers=workers, token="", make=make)
 
 
 def is_loopback(host: str) -> bool:
@@ -142,8 +149,8 @@ def check_grpc(host: str, port: int, *, http_port: int, instead: str = "--grpc-p
         check_port(host, port, instead=instead)
 
 
-def _load(target: str, service: Terms, store_path: Path, **options: Any) -> Any:
-    return App(service, store_path, **options)
+def _load(target: str, make: Callable[..., App], service: Terms, store_path: Path, **options: Any) -> Any:
+    return make(service, store_path, **options)
 
 
 def _run(
@@ -156,6 +163,7 @@ def _run(
     token: str,
     grpc_port: int = 0,
     callbacks: Callbacks = Callbacks(),
+    make: Callable[..., App] = App,
 ) -> None:
     import multiprocessing
 
@@ -190,6 +198,7 @@ def _run(
     )
     loader = partial(
         _load,
+        make=make,
         service=service,
         store_path=store_path,
         token=token,
