@@ -7,8 +7,8 @@ from typing import Literal, get_args
 import msgspec
 
 Stage = Literal[
-    "way in", "admission", "reading", "waiting", "table", "features", "model", "answer", "log", "counters", "turn",
-    "rest", "way out",
+    "way in", "admission", "body", "decoding", "waiting", "table", "features", "model", "answer", "log", "counters",
+    "turn", "rest", "way out",
 ]  # fmt: skip
 STAGES: tuple[Stage, ...] = get_args(Stage)
 """The stages in the order in which a request comes to them."""
@@ -20,14 +20,14 @@ class Trace:
     Moments are seconds by `time.perf_counter`.
 
     >>> trace = Trace(10.0, "admission")
-    >>> trace.enter("reading", 10.5)
+    >>> trace.enter("body", 10.5)
     'admission'
     >>> trace.end(12.0)
     >>> trace.spent
-    {'admission': 0.5, 'reading': 1.5}
+    {'admission': 0.5, 'body': 1.5}
     """
 
-    __slots__ = ("began", "ended", "rows", "spent", "stage", "_since")  # fmt: skip
+    __slots__ = ("_since", "began", "ended", "rows", "spent", "stage")  # fmt: skip
 
     def __init__(self, began: float, stage: Stage, *, rows: int = 1) -> None:
         self.began = self._since = self.ended = began

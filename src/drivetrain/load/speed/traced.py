@@ -71,8 +71,11 @@ class TracedApp(App):
     async def _body(self, proto: Any, headers: Any, takes: tuple[str, ...]) -> bytes:
         trace = _OWN.get()
         if trace is not None:
-            trace.enter("reading", perf_counter())
-        return await super()._body(proto, headers, takes)
+            trace.enter("body", perf_counter())
+        body = await super()._body(proto, headers, takes)
+        if trace is not None:
+            trace.enter("decoding", perf_counter())
+        return body
 
     def _ended(self, trace: Trace, body: str | bytes) -> None:
         found = _ID.search(body if isinstance(body, str) else body.decode())
