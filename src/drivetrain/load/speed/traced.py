@@ -92,6 +92,8 @@ class TracedApp(App):
         _put(desk.counters, "add", self._stage("counters"))
         _put(desk.logbook, "write", self._stage("log"))
         _put(queue, "answered", self._answering)
+        for name in ("_flush", "_finished"):
+            _put(desk._queue, name, _of_nobody)
         _put(desk._queue, "_settle", self._settling)
         for module in (queue, direct):
             _put(module, "replies", self._stage("answer"))
@@ -202,6 +204,16 @@ class TracedApp(App):
             return source
 
         return call
+
+
+def _of_nobody(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a callback of the loop that belongs to no request, although one of them has asked for it."""
+
+    def call(*given: Any, **named: Any) -> Any:
+        _OWN.set(None)
+        return function(*given, **named)
+
+    return call
 
 
 def _put(owner: Any, name: str, around: Around) -> None:
