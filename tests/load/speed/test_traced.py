@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -42,7 +42,7 @@ SHAPING: set[Stage] = {"table", "features"}
 def test_every_stage_is_seen_and_together_they_are_the_whole(tmp_path: Path, has_features: bool) -> None:
     store = Store.open(tmp_path / "store")
     (tmp_path / "timed_system.py").write_text(SYSTEM)
-    shaped = {
+    shaped: dict[str, Any] = {
         "code": pack(load_system(tmp_path / "timed_system.py"), tmp_path, store),
         "features": "asked",
         "dataset": "tickets",

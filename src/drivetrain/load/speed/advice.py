@@ -65,7 +65,7 @@ def _of_shaping(found: Explanation, version: Version, load: Load, share: float) 
 
 def _of_model(found: Explanation, version: Version, load: Load, share: float) -> str:
     taken = _time(load.p50.stages_us["model"])
-    if not found.batch_ms:
+    if not found.batches:
         return (
             f"{share:.0%} of a request ({taken}) is waiting for what the model itself asks → make that faster; other "
             "requests are answered meanwhile"
@@ -133,10 +133,10 @@ def _log(load: Load) -> Iterator[str]:
 
 def _together(found: Explanation) -> str:
     """Return by how much several rows in one request are cheaper; empty where they are not."""
-    one, (rows, many) = next(iter(found.batch_ms.values())), list(found.batch_ms.items())[-1]
-    if rows < 2 or many > rows * one / 2:
+    one, many = found.batches[0], found.batches[-1]
+    if many.rows < 2 or many.ms > many.rows * one.ms / 2:
         return ""
-    return f"; {rows} rows in one request take {many / one:.2g} times as long as one"
+    return f"; {many.rows} rows in one request take {many.ms / one.ms:.2g} times as long as one"
 
 
 def _time(microseconds: float) -> str:

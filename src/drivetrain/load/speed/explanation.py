@@ -74,11 +74,18 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     doubts: list[str] = []
 
 
+class BatchTime(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a batch of so many rows takes as a rule."""
+
+    rows: int
+    ms: float
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Where the time of a version's requests goes.
 
-    `rows_from` says what was asked, `slow_because` why no fast build answers, and `batch_ms` how long a batch takes by
-    its rows, once the model has been asked in batches.
+    `rows_from` says what was asked, and `slow_because` why no fast build answers. `batches` are in the order of their
+    rows, and empty for a model that is awaited request by request.
     """
 
     service: str
@@ -88,7 +95,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     rows_from: str
     workers: int
     loads: list[Load]
-    batch_ms: dict[int, float]
+    batches: list[BatchTime]
     conclusions: list[str] = []
 
 
@@ -125,7 +132,11 @@ def explain(
         rows_from=rows_from,
         workers=workers,
         loads=[_load(look, seen) for look in looks],
-        batch_ms={} if seen[0].is_awaited else {rows: 1e3 * s for rows, s in sorted(seen[0].curve.items())},
+        batches=[
+            BatchTime(rows=rows, ms=seconds * 1e3)
+            for rows, seconds in sorted(seen[0].curve.items())
+            if not seen[0].is_awaited
+        ],
     )
     return msgspec.structs.replace(found, conclusions=conclusions(found, version))
 

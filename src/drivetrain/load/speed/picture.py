@@ -40,9 +40,9 @@ def picture(found: Explanation) -> Iterator[str]:
     for load in found.loads:
         yield ""
         yield from _load(load)
-    if found.batch_ms:
+    if found.batches:
         yield ""
-        each = [f"{rows} row{'s' if rows > 1 else ''} {_ms(ms)}" for rows, ms in found.batch_ms.items()]
+        each = [f"{batch.rows} row{'s' if batch.rows > 1 else ''} {_ms(batch.ms)}" for batch in found.batches]
         yield f"a batch takes, in ms:  {'   '.join(each)}"
 
 
