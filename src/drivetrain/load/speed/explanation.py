@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 64
 # Both servers are asked in turn, so that what else the machine does falls on both.
-ROUNDS = 3
-_LEAST_S, _MOST_S, _WARM_UP_S = 0.5, 5.0, 0.2
-# In one look there should be so many requests, if that does not take too long.
-_ENOUGH = 300
+ROUNDS = 2
+_LEAST_S, _MOST_S, _WARM_UP_S = 0.5, 4.0, 0.2
+# In a round there should be so many requests, and so many of each connection, if that does not take too long.
+_ENOUGH, _TURNS = 200, 3
 # The requests about a quantile: as far to both sides of it, as a share of all.
 _ABOUT_P50, _ABOUT_P99 = 0.05, 0.005
 
@@ -177,11 +177,11 @@ class _Look(NamedTuple):
 def _look(plan: Plan, plain: Target, timed: Target, connections: int, folder: Path, tell: Tell) -> _Look:
     told = "1 connection asks" if connections == 1 else f"{connections} connections ask"
     tell(f"{told}: how fast is it?")
-    plan = msgspec.structs.replace(plan, connections=connections, seconds=_LEAST_S)
-    first = carry_out(plan)
+    # At once, since a slow model answers many connections only after a while.
+    first = carry_out(msgspec.structs.replace(plan, connections=connections, seconds=_LEAST_S, warm_up_s=0.0))
     _check(first)
-    seconds = min(max(_ENOUGH / max(first.requests_per_s, 1.0), _LEAST_S), _MOST_S)
-    plan = msgspec.structs.replace(plan, seconds=seconds)
+    seconds = min(max(_ENOUGH, _TURNS * connections) / max(first.requests_per_s, 1.0), _MOST_S)
+    plan = msgspec.structs.replace(plan, connections=connections, seconds=max(seconds, _LEAST_S))
     look = _Look(connections, [], [], {}, [])
     path = folder / "times"
     for turn in range(1, ROUNDS + 1):

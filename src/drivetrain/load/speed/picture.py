@@ -64,7 +64,8 @@ def _load(load: Load) -> Iterator[str]:
     whole, slow = load.p50.whole_us, load.p99.whole_us
     yield f"  {'whole':<30}{whole:>8,.0f}{'100%':>7}  {'':<{_WIDTH}}{slow:>10,.0f}{'100%':>7}"
     plain, cost = load.plain_p50_us, load.timed_p50_us - load.plain_p50_us
-    yield f"  the stopwatch costs {cost:+,.0f} µs, noise included: without it the median is {plain:,.0f} µs"
+    told = f"costs {cost:,.0f} µs" if cost > 0 else "costs less than the noise"
+    yield f"  the stopwatch {told}: without it the median is {plain:,.0f} µs"
     if load.failures:
         yield "  not answered: " + ", ".join(f"{count:,} times {name}" for name, count in load.failures.items())
     yield from (f"! {doubt}" for doubt in load.doubts)
