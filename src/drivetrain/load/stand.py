@@ -5,13 +5,11 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,7 @@ import msgspec
 from drivetrain.errors import DrivetrainError
 from drivetrain.pipeline.run import StepRun
 from drivetrain.registry.registry import CHAMPION, point_alias
-from drivetrain.serving.service import Terms
+from drivetrain.serving.launch import Launch, started
 from drivetrain.store.garbage import with_inner
 from drivetrain.store.rows import digests_in
 from drivetrain.store.store import Store
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drivetrain.registry.version import Version
+    from drivetrain.serving.service import Terms
 
 _READY_S = 60.0
 _END_S = 15.0
@@ -51,16 +50,11 @@ def standing(
         _furnish(root, store, version)
         port = _free_port()
         url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-P", "-m", "drivetrain.load.stand", str(root), str(port), str(workers)]
-        options = [msgspec.json.encode(terms).decode(), *([str(traces)] if traces else [])]
         log = Path(folder) / "server.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*command, *options],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+            launch = Launch(service=terms, store=str(root), port=port, workers=workers)
+            timed = ("drivetrain.load.speed", str(traces)) if traces else ()
+            process = started(launch, output, *timed)
         try:
             _wait_until_ready(url, process, version, log)
             yield url
@@ -117,18 +111,3 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], version: Versi
             pass
         time.sleep(0.05)
     raise DrivetrainError(f"{version.id} cannot be put under load: {problem}")
-
-
-def main() -> None:
-    """Serve a store: ROOT PORT WORKERS TERMS [TRACES]."""
-    from drivetrain.load.speed.traced import TracedApp
-    from drivetrain.serving.app import App
-    from drivetrain.serving.server import serve_store
-
-    root, port, workers, terms, *traces = sys.argv[1:]
-    make = partial(TracedApp, folder=Path(traces[0])) if traces else App
-    serve_store(msgspec.json.decode(terms, type=Terms), Path(root), port=int(port), workers=int(workers), make=make)
-
-
-if __name__ == "__main__":
-    main()

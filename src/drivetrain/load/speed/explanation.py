@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CONNECTIONS = 64
 # Both servers are asked in turn, so that what else the machine does falls on both.
 ROUNDS = 2
-_LEAST_S, _MOST_S, _WARM_UP_S = 0.5, 4.0, 0.2
+_LEAST_S, _MOST_S, _WARM_UP_S = 0.5, 2.5, 0.2
 # In a round there should be so many requests, and so many of each connection, if that does not take too long.
 _ENOUGH, _TURNS = 200, 3
 # The requests about a quantile: as far to both sides of it, as a share of all.
