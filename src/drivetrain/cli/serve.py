@@ -53,7 +53,6 @@ def execute(options: Namespace, screen: Screen) -> Any:
     if grpc_port:
         screen.note(f"{service.name} answers gRPC at {host}:{grpc_port}")
     serve(project, service, host=host, port=port, workers=workers, grpc_port=grpc_port)
-    return None
 
 
 def _explained(options: Namespace, screen: Screen) -> Any:
@@ -78,9 +77,6 @@ def _explained(options: Namespace, screen: Screen) -> Any:
 
 
 def show(result: Any, screen: Screen) -> None:
-    if result is None:
-        screen.line("ended")
-        return
     from drivetrain.load.speed.picture import picture
 
     for line in picture(result):
