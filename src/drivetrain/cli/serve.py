@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from drivetrain.cli.project import open_project
 from drivetrain.cli.service import chosen_service
@@ -30,10 +30,12 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
+    return _explained(options, screen) if options.explain_speed else _served(options, screen)
+
+
+def _served(options: Namespace, screen: Screen) -> NoReturn:
     from drivetrain.serving.server import check_address, check_grpc, check_port, serve
 
-    if options.explain_speed:
-        return _explained(options, screen)
     opened = open_project(options)
     service = chosen_service(opened.system, options.service)
     project = opened.project
