@@ -87,31 +87,31 @@ class TracedApp(App):
     def _set_up(self) -> None:
         """Put the stopwatch to each stage."""
         desk, live = self._desk, self._desk.live()
-        _put(desk, "ask_text", self._asked)
-        _put(desk.counters, "answered", self._own("counters"))
-        _put(desk.counters, "add", self._stage("counters"))
-        _put(desk.logbook, "write", self._stage("log"))
-        _put(queue, "answered", self._answering)
-        for name in ("_flush", "_finished"):
-            _put(desk._queue, name, _of_nobody)
-        _put(desk._queue, "_settle", self._settling)
+        _put(desk, desk.ask_text, self._asked)
+        _put(desk.counters, desk.counters.answered, self._own("counters"))
+        _put(desk.counters, desk.counters.add, self._stage("counters"))
+        _put(desk.logbook, desk.logbook.write, self._stage("log"))
+        _put_by_name(queue, "answered", self._answering)
+        for callback in (desk._queue._flush, desk._queue._finished):
+            _put(desk._queue, callback, _of_nobody)
+        _put(desk._queue, desk._queue._settle, self._settling)
         for module in (queue, direct):
-            _put(module, "replies", self._stage("answer"))
-            _put(module, "lines_of", self._stage("log"))
-        _put(desk.streams, "whole", self._streamed)
-        _put(desk.streams, "_source", self._source)
+            _put_by_name(module, "replies", self._stage("answer"))
+            _put_by_name(module, "lines_of", self._stage("log"))
+        _put(desk.streams, desk.streams.whole, self._streamed)
+        _put(desk.streams, desk.streams._source, self._source)
         for module in (enrichment, table):
-            _put(module, "frame_of", self._stage("table"))
+            _put_by_name(module, "frame_of", self._stage("table"))
         arm = live.champion
-        _put(arm, "awaited", self._awaited("model"))
+        _put(arm, arm.awaited, self._awaited("model"))
         if isinstance(arm, Predictor):
-            _put(arm, "_scores", self._stage("model"))
+            _put(arm, arm._of_model, self._stage("model"))
             if arm._takes_rows:
-                _put(arm._model, "scores", self._stage("model"))
+                _put(arm._model, arm._model.scores, self._stage("model"))
             if arm._features is not None:
-                _put(arm._features, "frame", self._stage("features"))
+                _put(arm._features, arm._features.frame, self._stage("features"))
         else:
-            _put(arm.model, "answer", self._stage("model"))
+            _put(arm.model, arm.model.answer, self._stage("model"))
 
     def _stage(self, stage: Stage) -> Around:
         """Return what counts a call for a stage of the batch that is answered, or else of the request."""
@@ -200,7 +200,7 @@ class TracedApp(App):
     def _source(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*given: Any, **named: Any) -> Any:
             source = function(*given, **named)
-            _put(source, "next", self._awaited("model"))
+            _put(source, source.next, self._awaited("model"))
             return source
 
         return call
@@ -216,7 +216,12 @@ def _of_nobody(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _put(owner: Any, name: str, around: Around) -> None:
+def _put(owner: Any, method: Callable[..., Any], around: Around) -> None:
+    """Put something around a method of an object; that it is there, the type checker sees."""
+    _put_by_name(owner, method.__name__, around)
+
+
+def _put_by_name(owner: Any, name: str, around: Around) -> None:
     setattr(owner, name, around(getattr(owner, name)))
 
 
