@@ -145,7 +145,7 @@ def test_a_slow_class_of_the_users_is_named(tmp_path: Path) -> None:
     told = explained(project)
 
     assert share(told, "model") > 0.6
-    assert "is the model `Slow` itself" in told["conclusions"][0]
+    assert "is the model `slow` itself" in told["conclusions"][0]
     assert told["batches"][0]["ms"] >= 20
 
 

@@ -124,6 +124,8 @@ def explain(
                 for connections in sorted({1, min(CONNECTIONS, terms.max_concurrent, terms.max_streams)})
             ]
         seen = [msgspec.msgpack.decode(path.read_bytes(), type=Worker) for path in folder.glob("*.worker")]
+    # What the curve says of other sizes than were seen is a guess; it goes by powers of two.
+    sizes = {request.rows.bit_length() for worker in seen for request in worker.requests}
     found = Explanation(
         service=terms.name,
         version=version.id,
@@ -135,7 +137,7 @@ def explain(
         batches=[
             BatchTime(rows=rows, ms=seconds * 1e3)
             for rows, seconds in sorted(seen[0].curve.items())
-            if not seen[0].is_awaited
+            if not seen[0].is_awaited and rows.bit_length() in sizes
         ],
     )
     return msgspec.structs.replace(found, conclusions=conclusions(found, version))
