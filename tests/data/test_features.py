@@ -68,6 +68,19 @@ def test_features_stand_between_key_and_time_and_the_label(tmp_path: Path) -> No
     assert (detail["features"], detail["dataset"], detail["side"]) == ("departure", "flights", ["weather"])
 
 
+def test_rows_need_neither_key_nor_time(tmp_path: Path) -> None:
+    @dataset(label="odd")
+    def numbers() -> pl.DataFrame:
+        return pl.DataFrame({"x": [1.0, 2.0, 3.0], "odd": [1, 0, 1]})
+
+    def halves(numbers: pl.LazyFrame) -> pl.LazyFrame:
+        return numbers.select(half=pl.col("x") / 2)
+
+    found = Work(tmp_path, numbers, features(halves)).until("halves")
+
+    assert found.to_dict(as_series=False) == {"half": [0.5, 1.0, 1.5], "odd": [1, 0, 1]}
+
+
 def test_the_function_never_sees_the_label_nor_what_is_known_later(tmp_path: Path) -> None:
     SEEN.clear()
 

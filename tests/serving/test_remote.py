@@ -134,9 +134,10 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Add
             yield project, address, engine
 
 
-def says(address: Address, content: str, **options: Any) -> httpx.Response:
+def says(address: Address, content: str, *, waits_ms: int = 0, **options: Any) -> httpx.Response:
     body = {"model": "assistant", "messages": [{"role": "user", "content": content}], **options}
-    return address.client.post("/v1/chat/completions", json=body)
+    headers = {"x-request-timeout-ms": str(waits_ms)} if waits_ms else {}
+    return address.client.post("/v1/chat/completions", json=body, headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +189,37 @@ def test_a_client_that_goes_away_leaves_the_engine_too(odd: tuple[Project, Addre
 
     wait_until(lambda: httpx.get(f"{engine}/asked").json().get("left", 0) == 1, 5)
     wait_until(lambda: project.logged("service").row(-1, named=True)["stream"]["how"] == "closed", 5)
+
+
+def test_a_stream_ends_when_its_client_waits_no_longer_and_so_does_the_engine(
+    odd: tuple[Project, Address, str],
+) -> None:
+    project, address, engine = odd
+    says(address, "fine")
+    left = httpx.get(f"{engine}/asked").json().get("left", 0)
+    began = time.monotonic()
+
+    lines = says(address, "endless", waits_ms=400, stream=True).text.split("\n\n")
+
+    assert 0.35 < time.monotonic() - began < 3
+    assert "0 " in lines[0]
+    told = json.loads(lines[-2].removeprefix("data: "))["error"]
+    assert told["message"] == "the stream did not end in the time that the request has"
+    assert project.logged("service").row(-1, named=True)["stream"]["how"] == "timeout"
+    wait_until(lambda: httpx.get(f"{engine}/asked").json().get("left", 0) == left + 1, 5)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_clients_that_wait_for_a_moment_only_are_no_failure_of_the_engine(
+    odd: tuple[Project, Address, str], streams: bool
+) -> None:
+    _, address, _ = odd
+    says(address, "fine")
+
+    for _ in range(6):  # more than the failures after which the engine would be left alone
+        assert says(address, "slow", waits_ms=100, stream=streams).status_code == 504
+
+    assert says(address, "fine").status_code == 200
 
 
 def test_an_engine_that_fails_in_a_row_is_left_alone(odd: tuple[Project, Address, str]) -> None:

@@ -99,10 +99,11 @@ def slowly(project: Project) -> Iterator[Address]:
         yield address
 
 
-def events(address: Address, body: Any) -> list[tuple[str, Any]]:
+def events(address: Address, body: Any, **headers: str) -> list[tuple[str, Any]]:
     """Return the events of a stream, read by the rules of server-sent events."""
     found = []
-    with address.client.stream("POST", "/predict", json=body, headers={"accept": "text/event-stream"}) as answer:
+    asked = {"accept": "text/event-stream", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    with address.client.stream("POST", "/predict", json=body, headers=asked) as answer:
         assert answer.status_code == 200, answer.read()
         assert answer.headers["content-type"].startswith("text/event-stream")
         name = "message"
@@ -293,6 +294,32 @@ def test_a_stream_that_is_awaited_whole_ends_when_its_client_waits_no_longer(pro
     wait_until(lambda: "tick 77" in closed(project), 3)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("counting", "count"), ("slowly", "tick")])
+def test_a_stream_of_events_ends_when_its_client_waits_no_longer(
+    project: Project, request: pytest.FixtureRequest, name: str, kind: str
+) -> None:
+    address = request.getfixturevalue(name)
+    before = expired(address)
+    began = time.monotonic()
+
+    told = events(address, {"upto": 78, "pause_s": 0.1}, x_request_timeout_ms="450")
+
+    assert 0.4 < time.monotonic() - began < 2
+    assert [each[0] for each in told[:2]] == ["start", "message"]
+    assert told[-1] == ("error", {"status": 504, "error": "the stream did not end in the time that the request has"})
+    assert logged(project, name, told[0][1]["id"])["stream"]["how"] == "timeout"
+    assert expired(address) == before + 1
+    wait_until(lambda: f"{kind} 78" in closed(project), 3)  # and nothing is made for nobody
+
+
+def test_a_stream_that_is_asked_for_too_late_is_not_begun(project: Project, counting: Address) -> None:
+    asked = {"accept": "text/event-stream", "x-request-timeout-ms": "0"}
+    told = counting.client.post("/predict", json={"upto": 79}, headers=asked)
+
+    assert told.status_code == 504
+    assert "count 79" not in closed(project)
+
+
 def test_more_requests_a_second_than_may_be_are_refused(project: Project) -> None:
     with project.served("rated") as address:
         answers = [address.client.post("/predict", json={"pause_s": 0.0}) for _ in range(6)]
@@ -304,10 +331,12 @@ def test_more_requests_a_second_than_may_be_are_refused(project: Project) -> Non
         assert address.predict({"pause_s": 0.0})["prediction"] == 0
 
 
-async def _conversation(address: Address, *messages: str | bytes) -> list[dict[str, Any]]:
+async def _conversation(
+    address: Address, *messages: str | bytes, headers: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Return what a socket says to messages, each awaited to its end."""
     found = []
-    async with connect(f"ws://127.0.0.1:{address.port}/stream") as ws:
+    async with connect(f"ws://127.0.0.1:{address.port}/stream", additional_headers=headers) as ws:
         for message in messages:
             await ws.send(message)
             while True:
@@ -324,6 +353,25 @@ def test_a_socket_answers_one_row_after_another(project: Project, counting: Addr
     assert [next(iter(each)) for each in found] == ["start", "piece", "piece", "end", "start", "piece", "end"]
     assert [each["piece"] for each in found if "piece" in each] == ["0", "1", "0"]
     assert logged(project, "counting", found[0]["start"]["id"])["stream"]["how"] == "end"
+
+
+def test_each_message_of_a_socket_has_the_time_that_its_handshake_says(project: Project, slowly: Address) -> None:
+    messages = ['{"upto": 3, "pause_s": 0.15}', '{"upto": 80, "pause_s": 0.1}', '{"upto": 3, "pause_s": 0.15}']
+
+    found = asyncio.run(_conversation(slowly, *messages, headers={"x-request-timeout-ms": "1000"}))
+
+    ends = [each for each in found if "end" in each or "error" in each]
+    assert [next(iter(each)) for each in ends] == ["end", "error", "end"]
+    assert ends[1]["error"]["status"] == 504
+    assert "did not end in the time that the request has" in ends[1]["error"]["error"]
+    wait_until(lambda: "tick 80" in closed(project), 3)
+
+
+def test_a_handshake_with_a_time_that_is_none_is_refused(counting: Address) -> None:
+    with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
+        asyncio.run(_conversation(counting, headers={"x-request-timeout-ms": "soon"}))
+
+    assert refused.value.response.status_code == 400
 
 
 def test_a_socket_says_what_does_not_fit_and_goes_on(counting: Address) -> None:

@@ -1,11 +1,12 @@
-"""Answer requests with the champion of a model."""
+"""Answer requests with the champion of a model, or say where the time of a request goes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from drivetrain.cli.project import open_project
 from drivetrain.cli.service import chosen_service
+from drivetrain.errors import UsageError
 from drivetrain.registry.registry import champion_of
 
 if TYPE_CHECKING:
@@ -20,10 +21,19 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="the port; 8000 by default")
     parser.add_argument("--grpc-port", type=int, help="a port on which gRPC is answered as well; none by default")
     parser.add_argument("--workers", type=int, help="how many processes answer")
+    parser.add_argument(
+        "--explain-speed",
+        action="store_true",
+        help="measure for some seconds where the time of a request goes, on a server of its own, and end",
+    )
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
+    return _explained(options, screen) if options.explain_speed else _served(options, screen)
+
+
+def _served(options: Namespace, screen: Screen) -> NoReturn:
     from drivetrain.serving.server import check_address, check_grpc, check_port, serve
 
     opened = open_project(options)
@@ -46,5 +56,32 @@ def execute(options: Namespace, screen: Screen) -> Any:
     serve(project, service, host=host, port=port, workers=workers, grpc_port=grpc_port, words=words)
 
 
+def _explained(options: Namespace, screen: Screen) -> Any:
+    from drivetrain.load.speed.explanation import explain
+
+    for name in ("host", "port", "grpc_port"):
+        if getattr(options, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"--explain-speed measures a server of its own, and {option} is another's", remedy=f"leave {option} out"
+            )
+    opened = open_project(options)
+    service = chosen_service(opened.system, options.service)
+    champion = champion_of(opened.store.ledger, service.model.name)
+    if champion is None:
+        raise UsageError(f"{service.model.name} has no champion yet", remedy="`drivetrain run` trains one")
+    workers = options.workers or opened.project.get("serve.workers")
+    with screen.busy("") as busy:
+        found = explain(opened.store, champion, service.terms(), workers=workers, tell=busy.update)
+    opened.store.close()
+    return found
+
+
 def show(result: Any, screen: Screen) -> None:
-    screen.line("ended")
+    from drivetrain.load.speed.picture import picture
+
+    for line in picture(result):
+        screen.line(line, style="yellow" if line.startswith("!") else "")
+    screen.line()
+    for conclusion in result.conclusions:
+        screen.line(f"• {conclusion}", style="bold")

@@ -79,7 +79,7 @@ class Features(FunctionPart, frozen=True, kw_only=True, eq=False):
             raise
         check_parity(self, rows, features, side, settings=job.settings)
         beside = [name for name in (roles.key, roles.time) if name is not None]
-        kept = rows.select(beside).hstack(features).with_columns(rows[roles.label or ""])
+        kept = pl.DataFrame([*(rows[name] for name in beside), *features, rows[roles.label or ""]])
         columns = [msgspec.convert(column, Column) for column in job.artifact(entity).detail["columns"]]
         detail = {
             "roles": msgspec.to_builtins(roles),

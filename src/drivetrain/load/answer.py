@@ -32,6 +32,11 @@ class Answer:
         return bool(self._data)
 
     @property
+    def data(self) -> bytes:
+        """What has come so far, head and body."""
+        return self._data
+
+    @property
     def ends_with_connection(self) -> bool:
         """Whether the end of the connection is the end of the answer."""
         return self._until_close

@@ -11,9 +11,10 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from drivetrain.errors import NotFound, UsageError
+from drivetrain.errors import NotFound, RequestError, UsageError
 from drivetrain.pipeline.run import StepRun
 from drivetrain.serving.journal import Line
+from drivetrain.serving.requests import reader_for
 from drivetrain.store.store import Store
 
 if TYPE_CHECKING:
@@ -120,6 +121,29 @@ def recorded_by(store: Store, service: str) -> Recording:
     frame = frame.sort("at", "id", maintain_order=True)
     moments = (frame["at"].dt.epoch("us") / 1e6).to_list()
     return Recording([msgspec.json.encode(row) for row in frame["request"]], moments)
+
+
+def recent_bodies(store: Store, service: str, signature: Signature) -> list[bytes]:
+    """Return what a service was asked of late, as far as this signature still takes it; empty where its log has none.
+
+    What the log has by its digest alone, such as images, cannot be asked again.
+    """
+    from drivetrain.serving.log import Cursor, Segment, read_new
+
+    where = {"service": service, "kind": "predictions"}
+    newest = store.ledger.find(Segment, where, order="-number", limit=1)
+    frame, _ = read_new(store, service, Cursor(newest[0].number - 1) if newest else Cursor())
+    if frame.is_empty():
+        return []
+    reader, found = reader_for(signature), []
+    for row in frame.sort("at", maintain_order=True)["request"].tail(ROWS):
+        body = msgspec.json.encode(row)
+        try:
+            reader.one(body)
+        except RequestError:
+            continue
+        found.append(body)
+    return found
 
 
 class _Asked(msgspec.Struct):

@@ -160,6 +160,8 @@ class Connection:
         if not answer.stays_open or self._left:
             self.close()
         is_good = 200 <= answer.status < 300
+        if is_good and self._sender.plan.times_in:
+            self._sender.tally.named(answer.data, self.due, now)
         self._ended(str(answer.status), now, is_good=is_good, example="" if is_good else answer.excerpt())
 
     def _closed(self, now: float) -> None:

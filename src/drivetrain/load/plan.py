@@ -64,7 +64,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     With a `rate` (a second) or `moments` (in seconds, one a request) it is an open loop, whose requests go when they
     are due, and whose times count from then. Without, a closed loop. `requests` are sent in turn. After `warm_up_s`
     begins what is measured, for `seconds`. A request is given up after `timeout_s`. Each stretch of `slice_s` is told
-    alone as well, with how many requests missed `limit_s`.
+    alone as well, with how many requests missed `limit_s`. `times_in` is a file for when each prediction was asked for
+    and came, by its id.
     """
 
     target: Target
@@ -80,6 +81,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = 10.0
     slice_s: float = 1.0
     limit_s: float = float("inf")
+    times_in: str = ""
 
     @property
     def is_open(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import msgspec
@@ -82,7 +83,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, lambda *_: sender.stop())
     if was_asked:
         sender.stop()
-    _write(sys.stdout.buffer, sender.run(lambda progress: _write(sys.stdout.buffer, progress)))
+    found = sender.run(lambda progress: _write(sys.stdout.buffer, progress))
+    if sender.plan.times_in:
+        Path(sender.plan.times_in).write_bytes(msgspec.msgpack.encode(sender.tally.times))
+    _write(sys.stdout.buffer, found)
 
 
 if __name__ == "__main__":

@@ -34,10 +34,13 @@ _END_S = 15.0
 
 
 @contextmanager
-def standing(store: Store, version: Version, terms: Terms, *, workers: int = 1) -> Iterator[str]:
+def standing(
+    store: Store, version: Version, terms: Terms, *, workers: int = 1, traces: Path | None = None
+) -> Iterator[str]:
     """Serve a version on a free port of this machine while the block runs, and give the server's URL.
 
-    Nothing of it is seen by the service, its log or its monitor. The version need not be registered.
+    Nothing of it is seen by the service, its log or its monitor. The version need not be registered. Where `traces` is
+    a folder, the workers leave there how long each request was in each of its stages, when they end.
 
     Raises:
         DrivetrainError: the version cannot be loaded.
@@ -49,7 +52,9 @@ def standing(store: Store, version: Version, terms: Terms, *, workers: int = 1) 
         url = f"http://127.0.0.1:{port}"
         log = Path(folder) / "server.log"
         with log.open("wb") as output:
-            process = started(Launch(service=terms, store=str(root), port=port, workers=workers), output)
+            launch = Launch(service=terms, store=str(root), port=port, workers=workers)
+            timed = ("drivetrain.load.speed", str(traces)) if traces else ()
+            process = started(launch, output, *timed)
         try:
             _wait_until_ready(url, process, version, log)
             yield url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from drivetrain.load.histogram import Histogram
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from drivetrain.load.plan import Plan
 
 _BARS = 60
+_ID = re.compile(rb'"id":"(pred-[0-9a-z]{18})"')
 
 
 class _Slice:
@@ -31,6 +33,8 @@ class Tally:
         self.examples: dict[str, str] = {}
         self.late = Histogram()
         self.received_bytes = self.connections_opened = 0
+        # When each prediction was asked for, and came, by its id.
+        self.times: dict[str, tuple[float, float]] = {}
         self._last = begin
         self._slices: dict[int, _Slice] = {}
 
@@ -63,6 +67,12 @@ class Tally:
             asked.unanswered += 1
         if example and outcome not in self.examples:
             self.examples[outcome] = example
+
+    def named(self, answer: bytes, due: float, now: float) -> None:
+        """Note when a prediction came, by the id in its answer."""
+        found = _ID.search(answer) if due >= self.begin else None
+        if found is not None:
+            self.times[found[1].decode()] = (due, now)
 
     def _slice(self, moment: float) -> _Slice:
         number = int((moment - self.begin) / self.plan.slice_s)

@@ -22,7 +22,7 @@ from drivetrain.serving.media import UNNAMED, right_type
 from drivetrain.serving.native import Native
 from drivetrain.serving.oip import Oip
 from drivetrain.serving.openai import OpenAI
-from drivetrain.serving.patience import patience_of
+from drivetrain.serving.patience import patience_of, until
 from drivetrain.serving.route import Answer, Headers, Request, Routes, Streamed, refusal
 from drivetrain.serving.streams.state import exposition
 from drivetrain.store.record import new_id
@@ -166,11 +166,13 @@ class App:
                 raise RequestError(status=403, message="a page of another origin may not open a socket here")
             if scope.path != "/stream":
                 raise RequestError(status=404, message="sockets are at /stream")
+            # Each message is a request of its own, and has so long from its arrival.
+            waits_s = until(scope.headers, now=lambda: 0.0)
         except RequestError as error:
             self._desk.counters.answered(error.status, started)
             proto.close(error.status)
             return
-        await self._sockets.serve(proto)
+        await self._sockets.serve(proto, waits_s)
 
     def _admit(self, scope: Any, headers: Any, path: str) -> None:
         """Refuse a request that a foreign page made a browser send, or that lacks the token."""

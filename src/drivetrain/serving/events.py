@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic_ns
+from math import inf
+from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -39,9 +40,14 @@ def wants_events(accept: str) -> bool:
     return any(each.partition(";")[0].strip() == "text/event-stream" for each in accept.lower().split(","))
 
 
-async def server_sent(desk: Desk, live: Live, row: Row, text: msgspec.Raw) -> AsyncGenerator[str, None]:
-    """Give the events of a stream as text: a piece is a plain message, and other events have a name."""
-    events = desk.streams.events(live, row, text)
+async def server_sent(
+    desk: Desk, live: Live, row: Row, text: msgspec.Raw, *, until: float = inf
+) -> AsyncGenerator[str, None]:
+    """Give the events of a stream as text: a piece is a plain message, and other events have a name.
+
+    At the moment `until`, by `time.monotonic`, the client waits no longer.
+    """
+    events = desk.streams.events(live, row, text, until=until)
     size, limit = 0, desk.service.max_stream_bytes
     try:
         async for event in events:
@@ -73,8 +79,8 @@ class Sockets:
         self._desk = desk
         self.open = 0
 
-    async def serve(self, proto: Any) -> None:
-        """Answer until the client goes away."""
+    async def serve(self, proto: Any, waits_s: float = inf) -> None:
+        """Answer until the client goes away, each message within `waits_s`."""
         if self.open >= self._desk.service.max_sockets:
             proto.close(503)
             return
@@ -82,7 +88,7 @@ class Sockets:
         transport = await proto.accept()
         inbox: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
         reading = asyncio.ensure_future(_read(transport, inbox))
-        answering = asyncio.ensure_future(self._answer(transport, inbox))
+        answering = asyncio.ensure_future(self._answer(transport, inbox, waits_s))
         try:
             # Reading ends when the client goes away, also in the middle of a stream.
             await asyncio.wait([reading, answering], return_when=asyncio.FIRST_COMPLETED)
@@ -94,7 +100,7 @@ class Sockets:
             await asyncio.gather(reading, answering, return_exceptions=True)
             proto.close(code)
 
-    async def _answer(self, transport: Any, inbox: asyncio.Queue[Any]) -> int:
+    async def _answer(self, transport: Any, inbox: asyncio.Queue[Any], waits_s: float) -> int:
         """Answer messages in turn; return the code to close with when one is none of ours."""
         limit = self._desk.service.max_body_bytes
         while True:
@@ -107,13 +113,13 @@ class Sockets:
                 text = f"the message is too large; at most {limit:,} bytes are read"
                 await _send(transport, {"error": {"status": 413, "error": text}})
                 return _TOO_LARGE
-            started = monotonic_ns()
+            started, began = monotonic_ns(), monotonic()
             try:
                 live = self._desk.live()
                 row = live.reader.one(body)
                 await self._desk.keep_images(live, [row])
                 (text_kept,) = live.reader.kept([row], [msgspec.Raw(body.replace(b"\n", b" "))])
-                events = self._desk.streams.events(live, row, text_kept)
+                events = self._desk.streams.events(live, row, text_kept, until=began + waits_s)
                 try:
                     async for event in events:
                         if not await _send(transport, {event.kind: event.data}):

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from typing import IO, NoReturn
 
 
+# What runs a server as a process, with the service's name and the handle of what it is started with.
+SERVER = "drivetrain.serving"
+
+
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """A server to be: which service of which store it answers for, where, and on what conditions.
 
@@ -50,18 +54,22 @@ def become(launch: Launch) -> NoReturn:
     os.execv(command[0], command)  # noqa: S606  # a command of our own
 
 
-def started(launch: Launch, output: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start the server as a process of its own, which writes what it says to `output`."""
-    process = subprocess.Popen(_command(launch, 0), stdin=subprocess.PIPE, stdout=output, stderr=output)
+def started(launch: Launch, output: IO[bytes], module: str = SERVER, *told: str) -> subprocess.Popen[bytes]:
+    """Start the server as a process of its own, which writes what it says to `output`.
+
+    `module` runs it, and is `told` something more.
+    """
+    command = _command(launch, 0, module, *told)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output)
     assert process.stdin is not None
     with process.stdin as pipe:
         pipe.write(msgspec.json.encode(launch))
     return process
 
 
-def _command(launch: Launch, handle: int) -> list[str]:
+def _command(launch: Launch, handle: int, module: str = SERVER, *told: str) -> list[str]:
     # Safe from modules of the user's folder that are called as ones of the standard library.
-    return [sys.executable, "-P", "-m", "drivetrain.serving", launch.service.name, str(handle)]
+    return [sys.executable, "-P", "-m", module, launch.service.name, str(handle), *told]
 
 
 def handed_over(handle: int) -> Launch:

@@ -12,6 +12,7 @@ from drivetrain.serving.journal import one_line
 from drivetrain.serving.media import NAMES, TYPES, answer_kind, as_csv, kind_of
 from drivetrain.serving.patience import patiently
 from drivetrain.serving.route import JSON, Answer, Bodies, Body, Headers, Request, Route, Streamed, as_json
+from drivetrain.serving.streaming import TOO_LATE
 from drivetrain.serving.uploads import FORM, UPLOADS, as_json_body, is_upload
 
 if TYPE_CHECKING:
@@ -128,13 +129,13 @@ class Native:
         await desk.keep_images(live, [row])
         (text,) = live.reader.kept([row], [one_line(body)])
         if wants_events(request.headers.get("accept") or ""):
-            desk.streams.check_room()
-            return Streamed(200, EVENT_STREAM, server_sent(desk, live, row, text))
+            until = request.patience.until
+            desk.streams.check_room(until)
+            return Streamed(200, EVENT_STREAM, server_sent(desk, live, row, text, until=until))
         try:
             told = await patiently(desk.streams.whole(live, row, text), request.patience)
         except TimeoutError:
-            message = "the stream did not end in the time that the request has"
-            raise RequestError(status=504, message=message) from None
+            raise RequestError(status=504, message=TOO_LATE) from None
         return Answer(200, JSON, as_json(told))
 
     async def predicted(self, body: bytes, patience: Patience) -> Answer:

@@ -14,6 +14,7 @@ from drivetrain.serving.journal import Ended, Line, one_line
 from drivetrain.serving.patience import patiently
 from drivetrain.serving.ready import ReadyModel
 from drivetrain.serving.route import JSON, Answer, Request, Route, Streamed, as_json, extra_headers
+from drivetrain.serving.streaming import TOO_LATE
 from drivetrain.training.remote import OpenAIModel
 
 if TYPE_CHECKING:
@@ -74,13 +75,16 @@ class OpenAI:
         if body.get("stream") is True and request.path != "/v1/embeddings":
             wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-            texts = self._streamed(asked, msgspec.json.encode(body), wants_usage)
+            texts = self._streamed(asked, msgspec.json.encode(body), request.patience.until, wants_usage=wants_usage)
             # The head of the answer is awaited here, so that a refusal still has its status.
             first = await anext(texts)
             return Streamed(200, [*EVENT_STREAM, *asked.headers], _with_first(first, texts))
         timeout_s = request.patience.left_s(self._desk.service.timeout_s)
         with self._desk.direct.slot():
-            asking = arm.model.engine.post(request.path, msgspec.json.encode(body), timeout_s=timeout_s)
+            # A client that waits for less than the service does is no failure of the engine's.
+            asking = arm.model.engine.post(
+                request.path, msgspec.json.encode(body), timeout_s=self._desk.service.timeout_s
+            )
             try:
                 told = await patiently(asking, request.patience, timeout_s)
             except TimeoutError:
@@ -88,28 +92,37 @@ class OpenAI:
         asked.whole(told)
         return Answer(200, [*JSON, *asked.headers], told)
 
-    async def _streamed(self, asked: _Asked, body: bytes, wants_usage: bool) -> AsyncGenerator[str, None]:
+    async def _streamed(
+        self, asked: _Asked, body: bytes, until: float, *, wants_usage: bool
+    ) -> AsyncGenerator[str, None]:
         service, engine = self._desk.service, asked.engine
         with self._desk.direct.slot():
             self._desk.counters.add("streams")
             self._desk.counters.add("streams_open")
-            size, ends_at = 0, monotonic() + service.max_stream_s
+            size, ends_at = 0, min(monotonic() + service.max_stream_s, until)
             try:
-                async with engine.stream(asked.path, body, timeout_s=service.timeout_s) as found:
+                async with engine.stream(asked.path, body, timeout_s=service.timeout_s, until=ends_at) as found:
+                    asked.is_begun = True
                     yield ""
-                    async for line in engine.parts(found, service.timeout_s):
+                    async for line in engine.parts(found, service.timeout_s, until=ends_at):
                         if not line.startswith("data:"):
                             continue
                         if asked.took(line[5:].strip(), drops_usage=not wants_usage):
                             told = f"data: {line[5:].strip()}\n\n"
                             size += len(told)
                             yield told
-                        if monotonic() > ends_at or size > service.max_stream_bytes:
-                            asked.ended = "timeout"
-                            message = "the stream is longer than this service lets it be"
-                            yield f"data: {as_json(_told(RequestError(status=504, message=message)))}\n\n"
-                            return
+                        if size > service.max_stream_bytes:
+                            raise TimeoutError
                     asked.ended = "end"
+            except TimeoutError:
+                asked.ended = "timeout"
+                is_late = until <= monotonic()
+                self._desk.counters.add("expired", int(is_late))
+                message = TOO_LATE if is_late else "the stream is longer than this service lets it be"
+                error = RequestError(status=504, message=message)
+                if not asked.is_begun:
+                    raise error from None
+                yield f"data: {as_json(_told(error))}\n\n"
             except RequestError as error:
                 asked.ended = "error"
                 if not asked.is_begun:
@@ -165,7 +178,6 @@ class _Asked:
 
     def took(self, data: str, *, drops_usage: bool) -> bool:
         """Take in a part of a stream; return whether it is for the client."""
-        self.is_begun = True
         if data == "[DONE]":
             return True
         try:

@@ -19,6 +19,7 @@ from drivetrain.serving.jobs.terms import Callbacks, callbacks_of
 from drivetrain.serving.launch import Launch, become
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from drivetrain.serving.service import Service, Terms
@@ -146,14 +147,15 @@ def check_grpc(host: str, port: int, *, http_port: int, instead: str = "--grpc-p
         check_port(host, port, instead=instead)
 
 
-def _load(target: str, service: Terms, store_path: Path, **options: Any) -> Any:
-    return App(service, store_path, **options)
+def _load(target: str, make: Callable[..., App], service: Terms, store_path: Path, **options: Any) -> Any:
+    return make(service, store_path, **options)
 
 
-def run(launch: Launch) -> None:
+def run(launch: Launch, make: Callable[..., App] = App) -> None:
     """Answer requests from this process and its workers until SIGTERM or SIGINT, then finish what has been begun.
 
     A worker that dies is replaced, and the others answer on. With a `grpc_port` the same workers answer gRPC there.
+    `make` makes the application in each worker, to which it travels.
     """
     import multiprocessing
 
@@ -189,6 +191,7 @@ def run(launch: Launch) -> None:
     )
     loader = partial(
         _load,
+        make=make,
         service=service,
         store_path=Path(launch.store),
         token=launch.token,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,6 +33,7 @@ LOG = logging.getLogger("drivetrain.serving")
 HEARTBEAT_S = 15.0
 # The log keeps pieces up to so many bytes of JSON in all.
 MOST_LOGGED_BYTES = 64 << 10
+TOO_LATE = "the stream did not end in the time that the request has"
 
 Kind = Literal["start", "piece", "alive", "end", "error"]
 
@@ -59,25 +61,31 @@ class Streams:
         """Let the threads go."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def check_room(self) -> None:
-        """Refuse one more stream than may run at once.
+    def check_room(self, until: float = inf) -> None:
+        """Refuse one more stream than may run at once, or one whose time, by `time.monotonic`, is over.
 
         Raises:
-            RequestError: 503.
+            RequestError: 503, or 504.
         """
+        if until <= monotonic():
+            self._counters.add("expired")
+            raise RequestError(status=504, message=TOO_LATE)
         if self._open >= self._service.max_streams:
             message = f"{self._open} streams run, which is as many as may; try again in a second"
             raise RequestError(status=503, message=message)
 
-    async def events(self, live: Live, row: Row, text: msgspec.Raw) -> AsyncGenerator[Event, None]:
+    async def events(
+        self, live: Live, row: Row, text: msgspec.Raw, *, until: float = inf
+    ) -> AsyncGenerator[Event, None]:
         """Give what a listener is told of the answer to a row: a start, pieces, signs of life, and an end or an error.
 
-        Whoever stops listening closes the generator; the model's own is then closed as well, and all of it logged.
+        Whoever stops listening closes the generator; the model's own is then closed as well, and all of it logged. So
+        it is at the moment `until`, by `time.monotonic`, after which the listener waits no longer.
 
         Raises:
-            RequestError: too many streams run.
+            RequestError: too many streams run, or the moment has passed.
         """
-        self.check_room()
+        self.check_room(until)
         (name,) = self._names.take(1)
         ((arm, predictor, _, columns),) = live.shares([row], [name], [0])
         stream = _Stream(self, name, arm, predictor, live, row, text)
@@ -87,7 +95,7 @@ class Streams:
         self._counters.add("streams_open")
         try:
             yield Event("start", {"id": name, "version": predictor.version.id})
-            async for event in self._pieces(stream, source):
+            async for event in self._pieces(stream, source, until):
                 yield event
         finally:
             self._open -= 1
@@ -95,16 +103,22 @@ class Streams:
             stream.log()
             await source.close()
 
-    async def _pieces(self, stream: _Stream, source: Source) -> AsyncGenerator[Event, None]:
+    async def _pieces(self, stream: _Stream, source: Source, until: float) -> AsyncGenerator[Event, None]:
         service = self._service
-        ends_at = monotonic() + service.max_stream_s
+        ends_at = min(monotonic() + service.max_stream_s, until)
         while True:
             limit_at = min(ends_at, monotonic() + service.timeout_s)
             waiting = asyncio.ensure_future(source.next())
             try:
                 while not (await asyncio.wait([waiting], timeout=min(HEARTBEAT_S, limit_at - monotonic())))[0]:
                     if monotonic() >= limit_at:
-                        yield stream.timed_out(ends_at <= limit_at)
+                        what = f"the model gave nothing for {service.timeout_s:g} s"
+                        if ends_at <= limit_at:
+                            what = f"the stream as a whole took longer than {service.max_stream_s:g} s"
+                        if until <= limit_at:
+                            what = TOO_LATE
+                            self._counters.add("expired")
+                        yield stream.timed_out(what)
                         return
                     yield Event("alive")
                 piece = waiting.result()
@@ -189,13 +203,9 @@ class _Stream:
             self._kept.append(msgspec.Raw(kept))
             self._kept_bytes += len(kept)
 
-    def timed_out(self, as_a_whole: bool) -> Event:
-        """Return what is told when it takes too long."""
+    def timed_out(self, what: str) -> Event:
+        """Return what is told when it takes too long, in which way."""
         self.ended = "timeout"
-        service = self._streams._service
-        what = f"the stream as a whole took longer than {service.max_stream_s:g} s"
-        if not as_a_whole:
-            what = f"the model gave nothing for {service.timeout_s:g} s"
         return Event("error", {"status": 504, "error": what})
 
     def failed(self, error: Exception) -> Event:

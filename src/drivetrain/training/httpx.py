@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -117,13 +119,17 @@ class Engine:
                 raise self._failed(error, timeout_s) from None
 
     @asynccontextmanager
-    async def stream(self, path: str, body: bytes, *, timeout_s: float) -> AsyncGenerator[httpx.Response, None]:
+    async def stream(
+        self, path: str, body: bytes, *, timeout_s: float, until: float = inf
+    ) -> AsyncGenerator[httpx.Response, None]:
         """Give the engine's answer as it comes; leaving early closes the connection, which stops the engine.
 
-        `timeout_s` is for each wait: for the head of the answer, and for each part of it.
+        `timeout_s` is for each wait: for the head of the answer, and for each part of it. The head is not awaited
+        beyond the moment `until`, by `time.monotonic`.
 
         Raises:
             RequestError: as for `post`.
+            TimeoutError: the moment has come.
         """
         if not self.breaker.may_ask():
             raise RequestError(status=503, message="the engine has failed several times in a row, and rests a moment")
@@ -133,7 +139,8 @@ class Engine:
         for attempt in range(self._retries + 1):
             request = client.build_request("POST", self.address + path, content=body, headers=headers, timeout=timeout)
             try:
-                found = await client.send(request, stream=True)
+                async with _within(until):
+                    found = await client.send(request, stream=True)
                 break
             except httpx.ConnectError as error:
                 if attempt == self._retries:
@@ -150,14 +157,20 @@ class Engine:
         finally:
             await found.aclose()
 
-    async def parts(self, found: httpx.Response, timeout_s: float) -> AsyncIterator[str]:
-        """Give the lines of an answer as they come.
+    async def parts(self, found: httpx.Response, timeout_s: float, *, until: float = inf) -> AsyncIterator[str]:
+        """Give the lines of an answer as they come, up to the moment `until` by `time.monotonic`.
 
         Raises:
             RequestError: it breaks off (502), or the next part takes too long (504).
+            TimeoutError: the moment has come.
         """
+        lines = found.aiter_lines()
         try:
-            async for line in found.aiter_lines():
+            while True:
+                async with _within(until):
+                    line = await anext(lines, None)
+                if line is None:
+                    return
                 yield line
         except httpx.HTTPError as error:
             raise self._failed(error, timeout_s) from None
@@ -194,6 +207,11 @@ class Engine:
         if isinstance(error, httpx.TimeoutException):
             return RequestError(status=504, message=f"the engine gave nothing for {timeout_s:g} s")
         return RequestError(status=502, message="the engine broke the connection off")
+
+
+def _within(until: float) -> asyncio.Timeout:
+    """Return what ends a block with a TimeoutError at a moment by `time.monotonic`."""
+    return asyncio.timeout(None if until == inf else max(0.0, until - monotonic()))
 
 
 def _words(told: Any) -> str:
