@@ -77,6 +77,8 @@ class Desk:
         self._feedback.close()
         self._queue.close()
         self.streams.close()
+        if self.sharing is not None:
+            self.sharing.memory.clear()
         self.logbook.close()
         self.counters.close()
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from drivetrain.data.schema import Column
-    from drivetrain.serving.live import Arm
-    from drivetrain.serving.requests import Row
+    from drivetrain.registry.version import Version
+    from drivetrain.serving.requests import Reader, Row
     from drivetrain.store.artifact import Artifact
 
 # Nobody finds two rows with one digest of this length, also not on purpose.
@@ -37,8 +37,9 @@ class Keys:
     can see counts: where no features function is in between, those are the columns of its signature.
     """
 
-    def __init__(self, arm: Arm, side: Mapping[str, Artifact], columns: Sequence[int] | None = None) -> None:
-        version, reader = arm.version, arm.reader
+    def __init__(
+        self, version: Version, reader: Reader, side: Mapping[str, Artifact], columns: Sequence[int] | None = None
+    ) -> None:
         used = {name: side.get(name, artifact).digest for name, artifact in version.side_inputs.items()}
         self._version = blake2b(_PACK((version, used)), digest_size=_DIGEST_BYTES)
         sees_all = bool(version.features) or version.signature.task == "values"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # What an entry takes beside the bytes of its key and answer: their objects, the moment, the tuple, its place in the
 # table. Measured, and held to by a test.
-OVERHEAD_BYTES = 320
+OVERHEAD_BYTES = 264
 # So many entries whose time is over are let go at once, so that nobody waits for it.
 SWEPT_AT_ONCE = 1000
 
@@ -88,12 +88,19 @@ class Memory:
         Those that were not used for the longest are looked at; what stands behind one that is still kept has been used
         since, and goes once that one does.
         """
-        now, entries = self._clock(), self._entries
-        for _ in range(min(SWEPT_AT_ONCE, len(entries))):
+        now, entries, before = self._clock(), self._entries, len(self._entries)
+        for _ in range(min(SWEPT_AT_ONCE, before)):
             key = next(iter(entries))
             if entries[key][0] > now:
                 break
             self._drop(key)
+        if len(entries) < before:
+            self._tell()
+
+    def clear(self) -> None:
+        """Let go of all entries."""
+        self._entries.clear()
+        self.size_bytes = 0
         self._tell()
 
     def _drop(self, key: bytes) -> None:

@@ -90,7 +90,7 @@ class Rows:
         if known is None:
             known = self._keys[live] = {}
         if arm not in known:
-            known[arm] = Keys(predictor, live.want.side, columns)
+            known[arm] = Keys(predictor.version, predictor.reader, live.want.side, columns)
         return known[arm]
 
     def _keep(self, batch: Batch, parts: list[Answered]) -> None:
@@ -104,7 +104,8 @@ class Rows:
 
 
 def _answered(share: Share, places: Sequence[int], entries: Sequence[bytes]) -> Answered:
-    features = [column.name for column in share.predictor.version.signature.features]
+    version = share.predictor.version
+    features = [column.name for column in version.signature.features] if version.features else ()
     return Answered(share.arm, share.predictor, places, answers_of([entries[place] for place in places], features))
 
 
