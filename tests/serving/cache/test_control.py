@@ -26,9 +26,7 @@ from drivetrain.serving.cache.control import Control, control_of
         ("x-no-cache", True, True, inf),
     ],
 )
-def test_cache_control_is_read_as_http_has_it(
-    told: str | None, looks_up: bool, stores: bool, max_age_s: float
-) -> None:
+def test_cache_control_is_read_as_http_has_it(told: str | None, looks_up: bool, stores: bool, max_age_s: float) -> None:
     found = control_of({} if told is None else {"cache-control": told})
 
     assert (found.looks_up, found.stores, found.max_age_s) == (looks_up, stores, max_age_s)

@@ -33,7 +33,7 @@ VALUES = some.recursive(
     lambda each: some.lists(each, max_size=3) | some.dictionaries(some.sampled_from("ab1"), each, max_size=2),
     max_leaves=5,
 )
-CHAMPION = Artifact(digest="sha256:1", format="skops", type="x", size_bytes=1)
+CHAMPION = Artifact(digest="sha256:1", format="skops", size_bytes=1)
 
 
 def version(columns: list[Column], *, seen: list[Column] | None = None, **changed: Any) -> Version:
@@ -71,12 +71,16 @@ def test_structures_have_one_key_if_and_only_if_they_are_the_same(first: Any, se
     assert (keys.of((first,)) == keys.of((second,))) is (canonical(first) == canonical(second))
 
 
-@pytest.mark.parametrize("first", ODD)
-def test_no_odd_value_has_the_key_of_another(first: Any) -> None:
-    for column in (structure_column("x", dict[str, Any]), Column(name="x", kind="other", dtype="List")):
-        keys = keys_of(column)
-        for second in ODD:
-            assert (keys.of((first,)) == keys.of((second,))) is (canonical(first) == canonical(second)), second
+@pytest.mark.parametrize(
+    "column", [structure_column("x", dict[str, Any]), Column(name="x", kind="other", dtype="List")]
+)
+def test_no_odd_value_has_the_key_of_another(column: Column) -> None:
+    keys = keys_of(column)
+
+    found = [keys.of((value,)) for value in ODD]
+
+    assert None not in found
+    assert len(set(found)) == len(ODD)
 
 
 PAIRS = some.one_of(
