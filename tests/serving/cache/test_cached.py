@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import msgspec
 import pytest
+from tests.serving.test_predictor import cities, with_features
 from tests.serving.world import (
     MODEL,
     ROW,
@@ -24,11 +26,14 @@ from tests.serving.world import (
 )
 
 from drivetrain.data.schema import Column
+from drivetrain.pipeline.run import StepRun
 from drivetrain.serving.counters import Totals, totals
 from drivetrain.serving.media import as_csv
+from drivetrain.store.record import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from drivetrain.store.store import Store
 
@@ -271,3 +276,34 @@ def test_without_a_cache_nothing_is_told_of_one(store: Store) -> None:
     assert not any("cache-status" in each.headers for each in answers)
     assert counted(store).batches == 2
     assert "from what is known" not in page
+
+
+def test_a_newer_table_beside_a_version_makes_old_answers_unknown(store: Store, tmp_path: Path) -> None:
+    version = with_features(store, tmp_path)
+    promote(store, version)
+    with served(store, CACHE="5m") as running:
+        seen = [running.predict(ROW) for _ in range(2)]
+        before = cities(store, 0.0)
+        step = StepRun(
+            run="run-2", step="cities", role="dataset", state="finished", key="k", origin="run-2", reason="",
+            started_at=now(), outputs={"cities": cities(store, 60.0)},
+        )  # fmt: skip
+        store.ledger.write(step)
+        wait_until(lambda: counted(store).swaps == 2)
+        seen += [running.predict(ROW) for _ in range(2)]
+        # The table as it was before: what was answered beside it is right again.
+        store.ledger.write(msgspec.structs.replace(step, run="run-3", started_at=now(), outputs={"cities": before}))
+        wait_until(lambda: counted(store).swaps == 3)
+        seen.append(running.predict(ROW))
+
+    assert [told(each) for each in seen] == ["drivetrain; fwd=miss", "drivetrain; hit"] * 2 + ["drivetrain; hit"]
+    answers = [probability(each) for each in seen]
+    assert answers[0] == answers[1] == answers[4] != answers[2] == answers[3]
+    found = logged(store)
+    found = found.filter(found["id"].is_in([each.json()["id"] for each in seen]))
+    assert [each["distance"] for each in found["features"]] == [120.5, 120.5, 180.5, 180.5, 120.5]
+
+
+def probability(answer: httpx.Response) -> float:
+    found: float = answer.json()["prediction"]
+    return found
