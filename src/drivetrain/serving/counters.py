@@ -83,9 +83,14 @@ class Totals(msgspec.Struct, kw_only=True):
         return self.answered_2xx + self.answered_4xx + self.answered_5xx
 
     @property
+    def cache_known(self) -> int:
+        """Rows that the model was spared."""
+        return self.cache_hits + self.cache_collapsed
+
+    @property
     def cache_rows(self) -> int:
         """All rows whose answer was looked for among those that are known."""
-        return self.cache_hits + self.cache_collapsed + self.cache_misses
+        return self.cache_known + self.cache_misses
 
 
 class Counters:

@@ -35,8 +35,11 @@ def page(service: Terms, live: Live | None, problem: str, routes: Sequence[Route
     if live.challenger is not None:
         badges += _badge("", f"<b>{escape(live.challenger.version.id)}</b> answers {live.want.share:.0%} as canary")
     if service.cache is not None:
-        known = totals.cache_hits + totals.cache_collapsed
-        share = f"<b>{known / totals.cache_rows:.1%}</b> of {totals.cache_rows:,}" if totals.cache_rows else "no"
+        share = (
+            f"<b>{totals.cache_known / totals.cache_rows:.1%}</b> of {totals.cache_rows:,}"
+            if totals.cache_rows
+            else "no"
+        )
         badges += _badge("", f"{share} rows answered from what is known")
     if problem:
         badges += _badge("bad", escape(problem))
