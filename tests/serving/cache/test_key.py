@@ -23,7 +23,7 @@ from drivetrain.store.artifact import Artifact
 from drivetrain.store.record import now
 
 # What is easily taken for another: true for 1, 1 for 1.0, a number for its text, nothing for not-a-number.
-ODD = [
+ODD: list[Any] = [
     None, True, False, 0, 1, -1, 0.0, -0.0, 1.0, 0.5, float("nan"), float("inf"), float("-inf"), "", "1", "1.0", "True",
     "null", "NaN", "é", "e\u0301", 2**53, float(2**53), 2**53 + 1, 2**63 - 1, -(2**63), 2**64 - 1, float(2**63), [], {},
     [None], [[]], "[]", {"": None},

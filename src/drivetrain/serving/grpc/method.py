@@ -52,7 +52,7 @@ def control_in(context: Context, desk: Desk) -> Control | None:
 
 def tell_status(context: Context, control: Control | None) -> None:
     """Say behind the answer to a call whether it was known, where the service keeps any."""
-    if control is not None:
+    if control is not None and control.status:
         context.set_trailing_metadata((("cache-status", control.status),))
 
 
