@@ -13,8 +13,11 @@ from drivetrain.errors import Refused, UsageError
 from drivetrain.serving.app import LOCAL_NAMES, App
 from drivetrain.serving.grpc import check_installed
 from drivetrain.serving.jobs.terms import Callbacks, callbacks_of
+from drivetrain.serving.launch import Launch, become
 
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from drivetrain.serving.service import Service, Terms
     from drivetrain.system.settings import Project
 
@@ -39,11 +42,10 @@ def serve(
     workers: int | None = None,
     token: str | None = None,
     grpc_port: int | None = None,
-) -> None:
-    """Answer requests to a service until SIGTERM or SIGINT, then finish what has been begun.
+) -> NoReturn:
+    """Turn this process into one that answers requests to a service; see `run`.
 
-    What is not given comes from the project's settings. A worker that dies is replaced, and the others answer on. With
-    a `grpc_port` the same workers answer gRPC there.
+    What is not given comes from the project's settings.
 
     Raises:
         Refused: the address is public, and there is no token.
@@ -60,21 +62,18 @@ def serve(
     check_grpc(host, grpc_port, http_port=port)
     callbacks = callbacks_of(project.get("serve.callback_hosts"), project.get("serve.callback_secret"))
     check_callbacks(callbacks)
-    _run(
-        service.terms(),
-        project.store_path,
-        host=host,
-        port=port,
-        workers=count,
-        token=token,
-        grpc_port=grpc_port,
-        callbacks=callbacks,
+    become(
+        Launch(
+            service=service.terms(),
+            store=str(project.store_path),
+            host=host,
+            port=port,
+            workers=count,
+            token=token,
+            grpc_port=grpc_port,
+            callbacks=callbacks,
+        )
     )
-
-
-def serve_store(service: Terms, store_path: Path, *, port: int, workers: int = 1) -> None:
-    """Answer requests of this machine alone with what a store has, until SIGTERM or SIGINT; see `serve`."""
-    _run(service, store_path, host="127.0.0.1", port=port, workers=workers, token="")
 
 
 def is_loopback(host: str) -> bool:
@@ -146,17 +145,11 @@ def _load(target: str, service: Terms, store_path: Path, **options: Any) -> Any:
     return App(service, store_path, **options)
 
 
-def _run(
-    service: Terms,
-    store_path: Path,
-    *,
-    host: str,
-    port: int,
-    workers: int,
-    token: str,
-    grpc_port: int = 0,
-    callbacks: Callbacks = Callbacks(),
-) -> None:
+def run(launch: Launch) -> None:
+    """Answer requests from this process and its workers until SIGTERM or SIGINT, then finish what has been begun.
+
+    A worker that dies is replaced, and the others answer on. With a `grpc_port` the same workers answer gRPC there.
+    """
     import multiprocessing
 
     from granian.constants import HTTPModes, Interfaces, Loops
@@ -173,13 +166,14 @@ def _run(
         os.environ.setdefault(name, threads)
     # A worker begins as a clean process: one forked off would inherit polars' threads in the middle of their work.
     multiprocessing.set_start_method("spawn", force=True)
+    service, host = launch.service, launch.host
     hosts = LOCAL_NAMES if is_loopback(host) else ()
     server = MPServer(
         service.name,
         address=host.strip("[]"),
-        port=port,
+        port=launch.port,
         interface=Interfaces.RSGI,
-        workers=workers,
+        workers=launch.workers,
         loop=loop,
         http=HTTPModes.auto,
         websockets=True,
@@ -191,11 +185,11 @@ def _run(
     loader = partial(
         _load,
         service=service,
-        store_path=store_path,
-        token=token,
+        store_path=Path(launch.store),
+        token=launch.token,
         hosts=hosts,
         grpc_host=f"[{host.strip('[]')}]" if ":" in host else host,
-        grpc_port=grpc_port,
-        callbacks=callbacks,
+        grpc_port=launch.grpc_port,
+        callbacks=launch.callbacks,
     )
     server.serve(target_loader=loader)
