@@ -281,8 +281,9 @@ def test_without_a_cache_nothing_is_told_of_one(store: Store) -> None:
 def test_a_newer_table_beside_a_version_makes_old_answers_unknown(store: Store, tmp_path: Path) -> None:
     version = with_features(store, tmp_path)
     promote(store, version)
+    row = {**ROW, "distance": 80.0}
     with served(store, CACHE="5m") as running:
-        seen = [running.predict(ROW) for _ in range(2)]
+        seen = [running.predict(row) for _ in range(2)]
         before = cities(store, 0.0)
         step = StepRun(
             run="run-2", step="cities", role="dataset", state="finished", key="k", origin="run-2", reason="",
@@ -290,18 +291,18 @@ def test_a_newer_table_beside_a_version_makes_old_answers_unknown(store: Store, 
         )  # fmt: skip
         store.ledger.write(step)
         wait_until(lambda: counted(store).swaps == 2)
-        seen += [running.predict(ROW) for _ in range(2)]
+        seen += [running.predict(row) for _ in range(2)]
         # The table as it was before: what was answered beside it is right again.
         store.ledger.write(msgspec.structs.replace(step, run="run-3", started_at=now(), outputs={"cities": before}))
         wait_until(lambda: counted(store).swaps == 3)
-        seen.append(running.predict(ROW))
+        seen.append(running.predict(row))
 
     assert [told(each) for each in seen] == ["drivetrain; fwd=miss", "drivetrain; hit"] * 2 + ["drivetrain; hit"]
     answers = [probability(each) for each in seen]
     assert answers[0] == answers[1] == answers[4] != answers[2] == answers[3]
     found = logged(store)
     found = found.filter(found["id"].is_in([each.json()["id"] for each in seen]))
-    assert [each["distance"] for each in found["features"]] == [120.5, 120.5, 180.5, 180.5, 120.5]
+    assert [each["distance"] for each in found["features"]] == [80.0, 80.0, 140.0, 140.0, 80.0]
 
 
 def probability(answer: httpx.Response) -> float:

@@ -137,7 +137,7 @@ def test_who_waits_for_another_waits_no_longer_than_its_client(counters: Counter
     async def main() -> list[Any]:
         patient = sharing.find(KEYS[:1], model.ask)
         hasty = sharing.find(KEYS[:1], model.ask, waiting(0.05))
-        return await asyncio.gather(patient, hasty, return_exceptions=True)
+        return list(await asyncio.gather(patient, hasty, return_exceptions=True))
 
     sharing, model = sharing_of(counters), Model(0.3)
 
@@ -149,7 +149,7 @@ def test_who_waits_for_another_waits_no_longer_than_its_client(counters: Counter
 
 
 def test_two_who_wait_for_each_other_are_both_answered(counters: Counters) -> None:
-    async def main() -> list[Shared]:
+    async def main() -> tuple[Shared, ...]:
         return await asyncio.gather(
             sharing.find([b"a", b"c"], model.ask), sharing.find([b"b", b"a"], model.ask), sharing.find(KEYS, model.ask)
         )
