@@ -26,10 +26,6 @@ _PACK = msgspec.msgpack.Encoder(order="deterministic").encode
 _SHORT = Struct("<f")
 
 
-class NoKey(Exception):
-    """Nothing tells whether a value is the same as another one."""
-
-
 class Keys:
     """Makes the keys of the rows that a version answers, with these tables as its side inputs.
 
@@ -59,7 +55,7 @@ class Keys:
             for number, make in self._special:
                 if values[number] is not None:
                     values[number] = make(values[number])
-        except (NoKey, TypeError, ValueError, OverflowError, RecursionError):
+        except (TypeError, ValueError, OverflowError, RecursionError):
             return None
         return self.of_values(values)
 
@@ -94,7 +90,7 @@ def _tensor(value: Any, dtype: Any) -> Any:
 
 def _image(value: Image) -> str:
     if value.url:
-        raise NoKey  # what stands at an address may change
+        raise ValueError("what stands at an address may change")
     return value.digest
 
 
