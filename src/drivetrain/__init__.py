@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from drivetrain.pipeline.track import track
     from drivetrain.registry.gate import Gate
     from drivetrain.serving.batch.predict import predict
+    from drivetrain.serving.cache.terms import Cache
     from drivetrain.serving.jobs.terms import Jobs
     from drivetrain.serving.service import Canary, Service
     from drivetrain.system.conduct import Retry
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Approval": "pipeline.approval",
+    "Cache": "serving.cache.terms",
     "Canary": "serving.service",
     "Drift": "monitoring.monitor",
     "Gate": "registry.gate",
@@ -94,11 +96,11 @@ _HOMES = {
 }
 
 __all__ = [
-    "Approval", "Canary", "Drift", "Gate", "GiveUp", "Image", "Images", "Jobs", "LoadTest", "Monitor", "Remote",
-    "Retry", "Service", "System", "Tensor", "Trigger", "TryAgain", "attach", "between", "champion", "check", "cron",
-    "daily", "dataset", "evaluation", "features", "fresh", "hourly", "log", "matches", "metrics", "model", "monthly",
-    "not_null", "now", "one_of", "onnx", "predict", "predictor", "read", "reference", "row_count", "split", "step",
-    "torch", "track", "unique", "weekly", "xy",
+    "Approval", "Cache", "Canary", "Drift", "Gate", "GiveUp", "Image", "Images", "Jobs", "LoadTest", "Monitor",
+    "Remote", "Retry", "Service", "System", "Tensor", "Trigger", "TryAgain", "attach", "between", "champion", "check",
+    "cron", "daily", "dataset", "evaluation", "features", "fresh", "hourly", "log", "matches", "metrics", "model",
+    "monthly", "not_null", "now", "one_of", "onnx", "predict", "predictor", "read", "reference", "row_count", "split",
+    "step", "torch", "track", "unique", "weekly", "xy",
 ]  # fmt: skip
 
 

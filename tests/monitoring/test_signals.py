@@ -21,10 +21,14 @@ def test_signals_are_what_the_counters_gained(tmp_path: Path, monkeypatch: pytes
         counters.answered(200, monotonic_ns() - 4_000_000)
     counters.answered(500, monotonic_ns() - 4_000_000)
     counters.add("rows", 7)
+    counters.add("cache_hits", 2)
+    counters.add("cache_collapsed", 1)
+    counters.add("cache_misses", 4)
     signal = reader.read()
 
     assert signal is not None
     assert (signal.requests, signal.errors, signal.rows, signal.workers) == (4, 1, 7, 1)
+    assert signal.known == 3
     assert 3 < signal.latency_p50_ms < 5
     assert 0 <= signal.busy_share <= 1
     counters.close()

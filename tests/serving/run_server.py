@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 
+from drivetrain.serving.cache.terms import Cache
 from drivetrain.serving.jobs.terms import Jobs, callbacks_of
 from drivetrain.serving.launch import Launch
 from drivetrain.serving.server import run
@@ -23,6 +24,9 @@ if __name__ == "__main__":
                 model="late",
                 max_rows=500,
                 max_body_bytes=200_000,
+                cache=Cache(keep=os.environ["CACHE"], max_bytes=int(os.environ.get("CACHE_BYTES", 64 << 20)))
+                if "CACHE" in os.environ
+                else None,
                 jobs=Jobs(
                     max_rows=800,
                     max_waiting=int(os.environ.get("MAX_WAITING", "1000")),

@@ -90,7 +90,7 @@ def test_a_version_answers_through_its_features_function(store: Store, tmp_path:
     assert predictions(near, *asked_for) == predictions(plain, *asked_for)
     assert predictions(far, {"distance": 80.0}) == predictions(plain, {"distance": 140.0})
     seen = far.answer(asked(far, {"distance": 80.0})).features
-    assert seen is not None
+    assert isinstance(seen, pl.DataFrame)
     assert seen.to_dicts() == [{"distance": 140.0, "stops": 2, "wind": 3.25}]
 
 

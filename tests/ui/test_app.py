@@ -295,6 +295,19 @@ def test_a_silence_of_the_service_breaks_the_line(empty: Store, system: System) 
     assert charts["latency"]["lines"][0]["values"] == [None, 9, None, 9, 9]
 
 
+def test_what_a_service_knew_already_is_drawn_where_it_keeps_answers(empty: Store, system: System) -> None:
+    for seconds in (0, 5):
+        empty.ledger.write(
+            Signal(service="service", at=now() + timedelta(seconds=seconds - 60), seconds=5.0, requests=10, rows=10,
+                   errors=0, latency_p50_ms=3, latency_p99_ms=9, busy_share=0.1, workers=1, known=seconds)
+        )  # fmt: skip
+
+    charts = Visitor(empty, system, {}).ask("/api/charts/service").json()["charts"]
+
+    lines = {line["label"]: line["values"] for line in charts["traffic"]["lines"]}
+    assert lines == {"requests": [2, 2], "rows known already": [0, 1]}
+
+
 def test_only_what_a_trigger_started_is_a_retraining(visitor: Visitor, told: Store) -> None:
     stations = {each["name"]: each for each in visitor.ask("/api/overview").json()["stages"]}
     last = told.ledger.find(Run, {"reason !=": "by hand"}, order="-started_at", limit=1)[0]

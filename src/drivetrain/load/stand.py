@@ -39,8 +39,9 @@ def standing(
 ) -> Iterator[str]:
     """Serve a version on a free port of this machine while the block runs, and give the server's URL.
 
-    Nothing of it is seen by the service, its log or its monitor. The version need not be registered. Where `traces` is
-    a folder, the workers leave there how long each request was in each of its stages, when they end.
+    Nothing of it is seen by the service, its log or its monitor. The version need not be registered. No answer is kept,
+    so that rows that are sent again and again ask the model each time. Where `traces` is a folder, the workers leave
+    there how long each request was in each of its stages, when they end.
 
     Raises:
         DrivetrainError: the version cannot be loaded.
@@ -51,6 +52,7 @@ def standing(
         port = _free_port()
         url = f"http://127.0.0.1:{port}"
         log = Path(folder) / "server.log"
+        terms = msgspec.structs.replace(terms, cache=None)
         with log.open("wb") as output:
             launch = Launch(service=terms, store=str(root), port=port, workers=workers)
             timed = ("drivetrain.load.speed", str(traces)) if traces else ()

@@ -49,4 +49,5 @@ def signal_between(before: Totals, after: Totals, *, service: str, seconds: floa
         latency_p99_ms=quantile_s(latency, 0.99) * 1000,
         busy_share=min(1.0, (after.busy_s - before.busy_s) / seconds / max(after.workers, 1)),
         workers=after.workers,
+        known=after.cache_known - before.cache_known,
     )

@@ -73,3 +73,5 @@ class Signal(Record, frozen=True, kw_only=True):
     # The share of time in which a worker was busy, averaged over the workers.
     busy_share: float
     workers: int
+    # Rows whose answer was known already.
+    known: int = 0

@@ -14,11 +14,12 @@ class Answers(msgspec.Struct, frozen=True):
     """What a version answered to some rows.
 
     `predictions` are numbers or classes, or any plain JSON, a row each. `probabilities` are there for several classes,
-    in the signature's order. `features` are what the model saw, where a features function made it. `logged` is what
-    the log keeps of predictions that may be large.
+    in the signature's order. `features` are what the model saw, where a features function made it: as a frame, or as
+    columns of plain values where the answers were known already. `logged` is what the log keeps of predictions that
+    may be large.
     """
 
     predictions: list[Any]
     probabilities: list[list[float]] | None = None
-    features: pl.DataFrame | None = None
+    features: pl.DataFrame | dict[str, list[Any]] | None = None
     logged: list[Any] | None = None

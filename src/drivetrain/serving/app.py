@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is public, and not listed as such
 
 from drivetrain.errors import RequestError
+from drivetrain.serving.cache.control import control_of
 from drivetrain.serving.desk import Desk
 from drivetrain.serving.encoding import COMPRESSED, QUICK_BYTES, WORTH_BYTES, chosen, decoded, encoded
 from drivetrain.serving.events import Sockets
@@ -69,6 +70,7 @@ class App:
         self._hosts = frozenset(hosts)
         self._known_hosts: set[str] = set()
         self._max_body = service.max_body_bytes
+        self._caches = service.cache is not None
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         from drivetrain.store.store import Store
@@ -103,6 +105,7 @@ class App:
             await self._socket(scope, proto)
             return
         method, path, headers = scope.method, scope.path, scope.headers
+        control = control_of(headers) if self._caches else None
         try:
             self._admit(scope, headers, path)
             patience = patience_of(headers, proto.client_disconnect if self._desk.may_wait else None)
@@ -114,13 +117,13 @@ class App:
                 and not self._desk.is_streaming
             ):
                 given = await self._body(proto, headers, _JSON_BODY)
-                status, fields, body = await self._native.predicted(given, patience)
+                status, fields, body = await self._native.predicted(given, patience, control)
             else:
                 route, parameters = self._routes.find(method, path)
                 refuse = route.refuse
                 given = await self._body(proto, headers, route.takes) if route.takes else b""
                 answer = await route.handle(
-                    Request(method, path, scope.query_string, headers, parameters, given, patience)
+                    Request(method, path, scope.query_string, headers, parameters, given, patience, control)
                 )
                 if isinstance(answer, Streamed):
                     await self._stream(answer, proto, started)
@@ -130,6 +133,8 @@ class App:
             status, fields, body = refuse(error)
         except Exception as error:  # whatever went wrong here is ours, and the client still gets an answer
             status, fields, body = refuse(_failed(error, scope))
+        if control is not None and control.status:
+            fields = [*fields, ("cache-status", control.status)]
         if len(body) >= WORTH_BYTES:
             fields, body = await self._compressed(headers, fields, body)
         # Counted before the client has the answer, so that whoever reads the counters next finds it there.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from drivetrain.errors import RequestError
+from drivetrain.serving.cache.entry import entries_of
 from drivetrain.serving.journal import Line
 from drivetrain.serving.live import picked
 from drivetrain.store.record import new_id
@@ -41,7 +42,7 @@ class Reply(msgspec.Struct, frozen=True):
     """What the rows of a request were answered, in their order, for protocols that write it down in their own form.
 
     `versions` are ids such as `lateness@3`, one a row: a request may be answered by both arms. `probabilities` are
-    there for several classes, in the order of `classes`.
+    there for several classes, in the order of `classes`. `entries` are what a cache keeps of each row, and stand alone.
     """
 
     ids: list[str]
@@ -49,10 +50,12 @@ class Reply(msgspec.Struct, frozen=True):
     predictions: list[Any]
     probabilities: list[list[float]] | None = None
     classes: list[Any] = []
+    entries: list[bytes] = []
 
 
-# How a request wants its reply: as the JSON text of one answer, as that of an array of them, or as values.
-Form = Literal["one", "many", "values"]
+# How a request wants its reply: as the JSON text of one answer, as that of an array of them, as values, or as what a
+# cache keeps.
+Form = Literal["one", "many", "values", "entries"]
 
 
 class Batch:
@@ -153,6 +156,7 @@ def line_for(
     version: str, arm: str, names: list[str], keys: list[Any] | None, texts: list[msgspec.Raw], answers: Answers
 ) -> Line:
     """Return the line of the log for rows that a version has answered just now."""
+    seen = answers.features
     return Line(
         time_ns() // 1000,
         version,
@@ -162,7 +166,7 @@ def line_for(
         texts,
         answers.predictions if answers.logged is None else answers.logged,
         answers.probabilities,
-        None if answers.features is None else answers.features.to_dict(as_series=False),
+        seen if seen is None or isinstance(seen, dict) else seen.to_dict(as_series=False),
     )
 
 
@@ -184,6 +188,8 @@ def replies(batch: Batch, parts: list[Answered], failures: dict[int, Failure]) -
     forms = batch.forms
     if len(forms) == len(batch.rows) and not failures and forms.count("one") == len(forms):
         return _texts(batch, parts)  # type: ignore[return-value]  # a list of texts is one of all that a reply may be
+    if forms[0] == "entries":  # of a service that caches, and then all are
+        return _entries(batch, parts, failures)
     told = _texts(batch, parts) if forms.count("values") < len(forms) else []
     values = _values(batch, parts) if "values" in forms else []
     bodies: list[str | Reply | Failure] = []
@@ -199,6 +205,18 @@ def replies(batch: Batch, parts: list[Answered], failures: dict[int, Failure]) -
             bodies.append(_reply(batch.names[begin:end], values[begin:end]))
         begin = end
     return bodies
+
+
+def _entries(batch: Batch, parts: list[Answered], failures: dict[int, Failure]) -> list[str | Reply | Failure]:
+    found: list[bytes] = [b""] * len(batch.rows)
+    for part in parts:
+        for place, entry in zip(part.places, entries_of(part.answers), strict=True):
+            found[place] = entry
+    begins = [0, *batch.ends[:-1]]
+    return [
+        failures.get(number) or Reply([], [], [], entries=found[begin:end])
+        for number, (begin, end) in enumerate(zip(begins, batch.ends, strict=True))
+    ]
 
 
 def _texts(batch: Batch, parts: list[Answered]) -> list[str]:

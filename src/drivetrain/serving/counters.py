@@ -27,7 +27,8 @@ _NAMES = (
     "pid", "started_ns", "beat_ns", "answered_2xx", "answered_4xx", "answered_5xx", "rows", "rows_canary",
     "batches", "busy_ns", "latency_ns", "feedback", "log_failures", "log_failing", "swaps", "swap_failures",
     "ready", "turned_away", "expired", "streams", "streams_open", "streams_left", "pieces", "first_pieces",
-    "tokens_in", "tokens_out", "first_piece_ns",
+    "tokens_in", "tokens_out", "first_piece_ns", "cache_hits", "cache_misses", "cache_collapsed", "cache_evictions",
+    "cache_entries", "cache_bytes",
 )  # fmt: skip
 _PLACES = {name: place for place, name in enumerate(_NAMES)}
 _ANSWERED = {hundreds: _PLACES[f"answered_{hundreds}xx"] for hundreds in (2, 4, 5)}
@@ -68,12 +69,28 @@ class Totals(msgspec.Struct, kw_only=True):
     first_piece_s: float = 0.0
     tokens_in: int = 0
     tokens_out: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    cache_collapsed: int = 0
+    cache_evictions: int = 0
+    cache_entries: int = 0
+    cache_bytes: int = 0
     pids: list[int] = []
 
     @property
     def requests(self) -> int:
         """All that was answered, refusals and failures included."""
         return self.answered_2xx + self.answered_4xx + self.answered_5xx
+
+    @property
+    def cache_known(self) -> int:
+        """Rows that the model was spared."""
+        return self.cache_hits + self.cache_collapsed
+
+    @property
+    def cache_rows(self) -> int:
+        """All rows whose answer was looked for among those that are known."""
+        return self.cache_known + self.cache_misses
 
 
 class Counters:
@@ -97,6 +114,8 @@ class Counters:
         self.set("ready", 0)
         self.set("log_failing", 0)
         self.set("streams_open", 0)
+        self.set("cache_entries", 0)
+        self.set("cache_bytes", 0)
         self.beat()
 
     def add(self, name: str, amount: int = 1) -> None:
@@ -156,11 +175,14 @@ def totals(folder: Path) -> Totals:
             sums.workers_ready += at["ready"]
             sums.workers_log_failing += at["log_failing"]
             sums.streams_open += at["streams_open"]
+            sums.cache_entries += at["cache_entries"]
+            sums.cache_bytes += at["cache_bytes"]
             sums.pids.append(at["pid"])
         for name in (
             "answered_2xx", "answered_4xx", "answered_5xx", "rows", "rows_canary", "batches", "feedback",
             "log_failures", "swaps", "swap_failures", "turned_away", "expired", "streams", "streams_left", "pieces",
-            "first_pieces", "tokens_in", "tokens_out",
+            "first_pieces", "tokens_in", "tokens_out", "cache_hits", "cache_misses", "cache_collapsed",
+            "cache_evictions",
         ):  # fmt: skip
             setattr(sums, name, getattr(sums, name) + at[name])
         sums.busy_s += at["busy_ns"] / 1e9
@@ -243,6 +265,12 @@ def exposition(sums: Totals, service: str, versions: dict[str, str]) -> str:
         {f'tokens_total{{{label},direction="in"}}': sums.tokens_in,
          f'tokens_total{{{label},direction="out"}}': sums.tokens_out},
     )  # fmt: skip
+    single("cache_hits_total", "counter", "Rows whose answer was known.", sums.cache_hits)
+    single("cache_misses_total", "counter", "Rows that were looked for, and the model was asked.", sums.cache_misses)
+    single("cache_collapsed_total", "counter", "Rows that waited for another's answer.", sums.cache_collapsed)
+    single("cache_evictions_total", "counter", "Answers that made room for others.", sums.cache_evictions)
+    single("cache_entries", "gauge", "Answers that are kept.", sums.cache_entries)
+    single("cache_bytes", "gauge", "Memory that kept answers take.", sums.cache_bytes)
     single("workers", "gauge", "Workers that are alive.", sums.workers)
     single("workers_ready", "gauge", "Workers that have a version to answer with.", sums.workers_ready)
     family(

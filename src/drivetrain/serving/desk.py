@@ -10,6 +10,8 @@ import msgspec
 
 from drivetrain.errors import RequestError, StoreUnavailable
 from drivetrain.serving.batching import Failure, Form, Reply
+from drivetrain.serving.cache.rows import Rows
+from drivetrain.serving.cache.sharing import Sharing
 from drivetrain.serving.counters import Counters, Totals, exposition, totals
 from drivetrain.serving.direct import Direct
 from drivetrain.serving.feedback import FeedbackLog, read_labels
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from drivetrain.serving.cache.control import Control
     from drivetrain.serving.live import Live
     from drivetrain.serving.requests import Row
     from drivetrain.serving.service import Terms
@@ -56,6 +59,13 @@ class Desk:
         )
         self.direct = Direct(service, names=self.names, counters=self.counters, logbook=self.logbook)
         self.streams = Streams(service, names=self.names, counters=self.counters, logbook=self.logbook)
+        self.sharing: Sharing | None = None
+        self.cached: Rows | None = None
+        if service.cache is not None:
+            self.sharing = Sharing(service.cache, self.counters, timeout_s=service.timeout_s)
+            self.cached = Rows(
+                self.sharing, names=self.names, counters=self.counters, logbook=self.logbook, ask=self._told
+            )
         self._watcher = Watcher(loop, store, service, self.counters, self._tend)
         self._watcher.start()
 
@@ -67,12 +77,16 @@ class Desk:
         self._feedback.close()
         self._queue.close()
         self.streams.close()
+        if self.sharing is not None:
+            self.sharing.memory.clear()
         self.logbook.close()
         self.counters.close()
 
     def _tend(self) -> None:
         self.logbook.close_if_old()
         self._feedback.tend()
+        if self.sharing is not None:
+            self.sharing.memory.sweep()
 
     @cached_property
     def tables(self) -> Tables:
@@ -141,11 +155,13 @@ class Desk:
         *,
         within_s: float | None = None,
         patience: Patience = ENDLESS,
+        control: Control | None = None,
     ) -> Reply:
         """Return what rows are answered, all or none.
 
         A row has a value for each column of `live.reader`. `texts` are the rows as JSON objects for the log; where a
-        protocol has none, they are written here. How long the client waits is told by `patience`, or as `within_s`.
+        protocol has none, they are written here. How long the client waits is told by `patience`, or as `within_s`;
+        whether it takes an answer that is known already, by `control`.
 
         Raises:
             RequestError: the model failed on the request (500), it would take too long (503) or took too long (504).
@@ -155,19 +171,32 @@ class Desk:
         if within_s is not None:
             patience = Patience(monotonic() + within_s)
         kept = live.reader.texts(rows) if texts is None else live.reader.kept(rows, texts)
-        reply = await self._told(live, rows, kept, "values", patience)
+        if self.cached is None:
+            reply = await self._told(live, rows, kept, "values", patience)
+        else:
+            reply = await self.cached.answer(live, rows, kept, "values", patience, control)
         assert isinstance(reply, Reply)
         return reply
 
     async def ask_text(
-        self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form, patience: Patience = ENDLESS
+        self,
+        live: Live,
+        rows: Sequence[Row],
+        texts: Sequence[msgspec.Raw],
+        form: Form,
+        patience: Patience = ENDLESS,
+        control: Control | None = None,
     ) -> str:
         """Return the same as the JSON text of our own protocol.
 
         Raises:
             RequestError: see `ask`.
         """
-        reply = await self._told(live, rows, live.reader.kept(rows, texts), form, patience)
+        kept = live.reader.kept(rows, texts)
+        if self.cached is None:
+            reply = await self._told(live, rows, kept, form, patience)
+        else:
+            reply = await self.cached.answer(live, rows, kept, form, patience, control)
         assert isinstance(reply, str)
         return reply
 
@@ -187,7 +216,13 @@ class Desk:
             raise RequestError(status=503, message=f"the images cannot be kept: {error.message}") from error
 
     async def _told(
-        self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form, patience: Patience
+        self,
+        live: Live,
+        rows: Sequence[Row],
+        texts: Sequence[msgspec.Raw],
+        form: Form,
+        patience: Patience,
+        names: Sequence[str] = (),
     ) -> str | Reply:
         if self.service.keep_images:
             await self.keep_images(live, rows)
@@ -195,8 +230,8 @@ class Desk:
             message = "this model answers in pieces: ask it at POST /predict with JSON, or over a WebSocket at /stream"
             raise RequestError(status=422, message=message)
         if live.is_awaited:
-            return await self.direct.answer(live, rows, texts, form, patience)
-        future = self._queue.add(live, rows, texts, form, until=patience.until)
+            return await self.direct.answer(live, rows, texts, form, patience, names)
+        future = self._queue.add(live, rows, texts, form, until=patience.until, names=names)
         # Where it has to wait, it is worth knowing whether the client still does.
         gone = patience.gone() if patience.gone is not None and self._queue.is_at_work else None
         reply = await (future if gone is None else unless_gone(future, gone))

@@ -41,15 +41,21 @@ class Direct:
         texts: Sequence[msgspec.Raw],
         form: Form,
         patience: Patience = ENDLESS,
+        names: Sequence[str] = (),
     ) -> str | Reply:
         """Return what a request is told; when nobody waits for it any more, the model is stopped.
+
+        `names` are the ids of the rows, where they have them already.
 
         Raises:
             RequestError: the client went away (499), the model failed (500), is asked by too many (503), or took too
                 long (504).
         """
         with self.slot():
-            return await self._answered(live, rows, texts, form, patience)
+            batch = Batch(live)
+            batch.add(rows, texts, form)
+            batch.names = list(names) or self._names.take(len(rows))
+            return await self._answered(batch, patience)
 
     @contextmanager
     def slot(self) -> Iterator[None]:
@@ -68,13 +74,8 @@ class Direct:
         finally:
             self._running -= 1
 
-    async def _answered(
-        self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form, patience: Patience
-    ) -> str | Reply:
+    async def _answered(self, batch: Batch, patience: Patience) -> str | Reply:
         limit_s = patience.left_s(self._service.timeout_s)
-        batch = Batch(live)
-        batch.add(rows, texts, form)
-        batch.names = self._names.take(len(rows))
         started = perf_counter_ns()
         try:
             parts = await patiently(self._parts(batch, limit_s), patience, limit_s)
@@ -90,8 +91,8 @@ class Direct:
         finally:
             self._counters.add("busy_ns", perf_counter_ns() - started)
         assert not isinstance(reply, Failure)
-        self._logbook.write(lines, len(rows))
-        self._counters.add("rows", len(rows))
+        self._logbook.write(lines, len(batch.rows))
+        self._counters.add("rows", len(batch.rows))
         self._counters.add("batches")
         return reply
 

@@ -154,7 +154,7 @@ class Invocations:
             raise RequestError(status=404, message=message)
 
     async def _answer(self, request: Request, live: Live, rows: list[Row]) -> Answer:
-        reply = await self._desk.ask(live, rows, patience=request.patience)
+        reply = await self._desk.ask(live, rows, patience=request.patience, control=request.control)
         told: dict[str, Any] = {"predictions": reply.predictions}
         if reply.probabilities is not None:
             told["probabilities"] = reply.probabilities

@@ -18,6 +18,7 @@ from drivetrain.serving.uploads import FORM, UPLOADS, as_json_body, is_upload
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from drivetrain.serving.cache.control import Control
     from drivetrain.serving.desk import Desk
     from drivetrain.serving.live import Live
     from drivetrain.serving.patience import Patience
@@ -118,7 +119,7 @@ class Native:
             return await self._table(request)
         if self._desk.is_streaming:
             return await self._streamed(request)
-        return await self.predicted(request.body, request.patience)
+        return await self.predicted(request.body, request.patience, request.control)
 
     async def _streamed(self, request: Request) -> Answer | Streamed:
         desk, body = self._desk, request.body
@@ -138,7 +139,7 @@ class Native:
             raise RequestError(status=504, message=TOO_LATE) from None
         return Answer(200, JSON, as_json(told))
 
-    async def predicted(self, body: bytes, patience: Patience) -> Answer:
+    async def predicted(self, body: bytes, patience: Patience, control: Control | None = None) -> Answer:
         """Answer a body, whatever else the request says."""
         desk = self._desk
         live = desk.live()
@@ -146,9 +147,11 @@ class Native:
             rows, texts = live.reader.many(body, limit=desk.service.max_rows)
             if not rows:
                 return Answer(200, JSON, '{"predictions":[]}')
-            told = await desk.ask_text(live, rows, [one_line(bytes(text)) for text in texts], "many", patience)
+            lines = [one_line(bytes(text)) for text in texts]
+            told = await desk.ask_text(live, rows, lines, "many", patience, control)
         else:
-            told = await desk.ask_text(live, (live.reader.one(body),), (one_line(body),), "one", patience)
+            row = live.reader.one(body)
+            told = await desk.ask_text(live, (row,), (one_line(body),), "one", patience, control)
         return Answer(200, JSON, told)
 
     async def _table(self, request: Request) -> Answer:
@@ -160,9 +163,9 @@ class Native:
         form = answer_kind(request.headers.get("accept") or "", kind)
         if form == "json":
             given = live.reader.texts(rows) if texts is None else texts
-            told = await desk.ask_text(live, rows, given, "many", request.patience) if rows else '{"predictions":[]}'
-            return Answer(200, JSON, told)
-        reply = await desk.ask(live, rows, texts, patience=request.patience)
+            asking = desk.ask_text(live, rows, given, "many", request.patience, request.control) if rows else None
+            return Answer(200, JSON, '{"predictions":[]}' if asking is None else await asking)
+        reply = await desk.ask(live, rows, texts, patience=request.patience, control=request.control)
         body = await desk.aside(written, reply, live.champion.version.signature, form)
         return Answer(200, [("content-type", NAMES[form])], body)
 
@@ -223,8 +226,9 @@ class Native:
         """Show the service to people."""
         from drivetrain.serving.page import page
 
-        live = self._desk.answering
-        return Answer(200, HTML, page(self._desk.service, live, self._desk.problem, self._of_use(live)))
+        desk = self._desk
+        live = desk.answering
+        return Answer(200, HTML, page(desk.service, live, desk.problem, self._of_use(live), desk.totals()))
 
     def _of_use(self, live: Live | None) -> list[Route]:
         """Return the routes that are of use for what answers now."""

@@ -235,7 +235,7 @@ class Oip:
         outputs = asked.outputs or []
         names = [each.name for each in outputs]
         answers(_NOTHING, signature, names)  # an unknown output is refused before anything is answered and logged
-        reply = await self._desk.ask(live, rows, patience=request.patience)
+        reply = await self._desk.ask(live, rows, patience=request.patience, control=request.control)
         all_binary = bool((asked.parameters or {}).get("binary_data_output", False))
         binary = {each.name: bool((each.parameters or {}).get("binary_data", all_binary)) for each in outputs}
         told = {

@@ -18,10 +18,11 @@ from drivetrain.serving.streaming import TOO_LATE
 from drivetrain.training.remote import OpenAIModel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from drivetrain.serving.desk import Desk
     from drivetrain.serving.live import Live
+    from drivetrain.serving.patience import Patience
 
 _KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 # Longer requests and texts than this are logged by their digest, or cut.
@@ -79,18 +80,32 @@ class OpenAI:
             # The head of the answer is awaited here, so that a refusal still has its status.
             first = await anext(texts)
             return Streamed(200, [*EVENT_STREAM, *asked.headers], _with_first(first, texts))
-        timeout_s = request.patience.left_s(self._desk.service.timeout_s)
-        with self._desk.direct.slot():
-            # A client that waits for less than the service does is no failure of the engine's.
-            asking = arm.model.engine.post(
-                request.path, msgspec.json.encode(body), timeout_s=self._desk.service.timeout_s
-            )
-            try:
-                told = await patiently(asking, request.patience, timeout_s)
-            except TimeoutError:
-                raise RequestError(status=504, message=f"the engine did not answer within {timeout_s:.3g} s") from None
-        asked.whole(told)
+        told, is_new = await self._whole(asked, body, request)
+        asked.whole(told, is_new=is_new)
         return Answer(200, [*JSON, *asked.headers], told)
+
+    async def _whole(self, asked: _Asked, body: dict[str, Any], request: Request) -> tuple[bytes, bool]:
+        """Return an answer that comes at once, and whether the engine was asked for it."""
+        desk = self._desk
+
+        async def ask(places: Sequence[int], patience: Patience) -> list[bytes]:
+            timeout_s = patience.left_s(desk.service.timeout_s)
+            with desk.direct.slot():
+                # A client that waits for less than the service does is no failure of the engine's.
+                asking = asked.engine.post(request.path, msgspec.json.encode(body), timeout_s=desk.service.timeout_s)
+                try:
+                    told = await patiently(asking, patience, timeout_s)
+                except TimeoutError:
+                    message = f"the engine did not answer within {timeout_s:.3g} s"
+                    raise RequestError(status=504, message=message) from None
+            _decoded(told)  # what is no answer is not kept as one
+            return [told]
+
+        if desk.cached is None or desk.sharing is None:
+            return (await ask([0], request.patience))[0], True
+        key = desk.cached.keys(desk.live(), asked.arm_name, asked.arm, None).of_values([request.path, body])
+        found = await desk.sharing.find([key], ask, request.patience, request.control)
+        return found.entries[0], bool(found.asked)
 
     async def _streamed(
         self, asked: _Asked, body: bytes, until: float, *, wants_usage: bool
@@ -149,7 +164,7 @@ class _Asked:
     """One request to an engine, and what is known of its answer so far."""
 
     def __init__(self, desk: Desk, name: str, arm_name: str, arm: ReadyModel, request: Request) -> None:
-        self._desk, self._name, self._arm_name, self._arm, self.path = desk, name, arm_name, arm, request.path
+        self._desk, self._name, self.arm_name, self.arm, self.path = desk, name, arm_name, arm, request.path
         assert isinstance(arm.model, OpenAIModel)
         self.engine = arm.model.engine
         self._body = request.body
@@ -164,17 +179,14 @@ class _Asked:
         self._usage: dict[str, Any] = {}
         self._finish = ""
 
-    def whole(self, told: bytes) -> None:
-        """Log an answer that came at once."""
-        try:
-            answer = msgspec.json.decode(told)
-        except msgspec.DecodeError:
-            raise RequestError(status=502, message="the engine's answer is no JSON") from None
+    def whole(self, told: bytes, *, is_new: bool) -> None:
+        """Log an answer that came at once; what the engine spent on one that is not new was counted then."""
+        answer = _decoded(told)
         self._usage = answer.get("usage") or {}
         for choice in answer.get("choices") or []:
             self._keep(_text_of(choice))
             self._finish = choice.get("finish_reason") or self._finish
-        self._write(None)
+        self._write(None, is_new=is_new)
 
     def took(self, data: str, *, drops_usage: bool) -> bool:
         """Take in a part of a stream; return whether it is for the client."""
@@ -217,12 +229,13 @@ class _Asked:
             self._text.append(text)
             self._size += len(text)
 
-    def _write(self, ended: Ended | None) -> None:
+    def _write(self, ended: Ended | None, *, is_new: bool = True) -> None:
         counters = self._desk.counters
-        counters.add("tokens_in", int(self._usage.get("prompt_tokens") or 0))
-        counters.add("tokens_out", int(self._usage.get("completion_tokens") or 0))
+        if is_new:
+            counters.add("tokens_in", int(self._usage.get("prompt_tokens") or 0))
+            counters.add("tokens_out", int(self._usage.get("completion_tokens") or 0))
         counters.add("rows")
-        if self._arm_name == "canary":
+        if self.arm_name == "canary":
             counters.add("rows_canary")
         given: Any = one_line(self._body)
         if len(self._body) > _MOST_LOGGED_BYTES:
@@ -236,8 +249,8 @@ class _Asked:
         }
         line = Line(
             self._at,
-            self._arm.version.id,
-            self._arm_name,
+            self.arm.version.id,
+            self.arm_name,
             [self._name],
             None,
             [{"request": given}],
@@ -271,6 +284,18 @@ def _object(body: bytes) -> dict[str, Any]:
     if not isinstance(found.get("stream_options") or {}, dict):
         raise RequestError(status=400, message="`stream_options` is no object")
     return found
+
+
+def _decoded(told: bytes) -> dict[str, Any]:
+    """Return an engine's answer.
+
+    Raises:
+        RequestError: 502, it is none.
+    """
+    try:
+        return msgspec.json.decode(told, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        raise RequestError(status=502, message="the engine's answer is no JSON") from None
 
 
 def _text_of(choice: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from drivetrain.registry.version import Signature
+    from drivetrain.serving.counters import Totals
     from drivetrain.serving.live import Live
     from drivetrain.serving.route import Route
     from drivetrain.serving.service import Terms
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 _ORIGIN = '<span class="origin">http://127.0.0.1:8000</span>'
 
 
-def page(service: Terms, live: Live | None, problem: str, routes: Sequence[Route]) -> str:
-    """Return the page, whether or not there is a version to answer with."""
+def page(service: Terms, live: Live | None, problem: str, routes: Sequence[Route], totals: Totals) -> str:
+    """Return the page, whether or not there is a version to answer with; `totals` are what the workers have done."""
     if live is None:
         reason = problem or f"{service.model} has no champion yet: run the pipeline, and this page comes to life"
         return _filled(service.name, _badge("bad", "not ready"), escape(reason), "")
@@ -33,6 +34,13 @@ def page(service: Terms, live: Live | None, problem: str, routes: Sequence[Route
     badges = _badge("good", f"<b>{escape(live.champion.version.id)}</b> answers")
     if live.challenger is not None:
         badges += _badge("", f"<b>{escape(live.challenger.version.id)}</b> answers {live.want.share:.0%} as canary")
+    if service.cache is not None:
+        share = (
+            f"<b>{totals.cache_known / totals.cache_rows:.1%}</b> of {totals.cache_rows:,}"
+            if totals.cache_rows
+            else "no"
+        )
+        badges += _badge("", f"{share} rows answered from what is known")
     if problem:
         badges += _badge("bad", escape(problem))
     return _filled(service.name, badges, _summary(signature), _body(service, live, routes))

@@ -44,7 +44,7 @@ class Asked:
     the future.
     """
 
-    __slots__ = ("begun", "form", "future", "live", "names", "parts", "rows", "texts", "until")
+    __slots__ = ("begun", "form", "future", "given", "live", "names", "parts", "rows", "texts", "until")
 
     def __init__(
         self,
@@ -54,7 +54,10 @@ class Asked:
         form: Form,
         future: asyncio.Future[str | Reply | Failure],
         until: float,
+        given: Sequence[str] = (),
     ) -> None:
+        # The ids of the rows, where they have them already.
+        self.given = given
         self.live, self.rows, self.texts, self.form, self.future, self.until = live, rows, texts, form, future, until
         # How many of the rows have been answered, where they are too many for one batch, and what and as whom.
         self.begun = 0
@@ -122,15 +125,23 @@ class Queue:
         return self._limit
 
     def add(
-        self, live: Live, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form, *, until: float = inf
+        self,
+        live: Live,
+        rows: Sequence[Row],
+        texts: Sequence[msgspec.Raw],
+        form: Form,
+        *,
+        until: float = inf,
+        names: Sequence[str] = (),
     ) -> asyncio.Future[str | Reply | Failure]:
         """Take a request in, and return where its reply will be.
 
-        `until` is when the client stops waiting, by the clock of the queue.
+        `until` is when the client stops waiting, by the clock of the queue. `names` are the ids of the rows, where they
+        have them already; in one queue then those of all requests do.
         """
         future: asyncio.Future[str | Reply | Failure] = self._loop.create_future()
         now = self._clock()
-        asked = Asked(live, rows, texts, form, future, min(until, now + self._timeout_s))
+        asked = Asked(live, rows, texts, form, future, min(until, now + self._timeout_s), names)
         count = len(rows)
         if live.curve is not self._curve:
             self._fit(live.curve)
@@ -198,7 +209,7 @@ class Queue:
         asked = self._next()
         if asked:
             batch = _batch_of(asked, self._limit)
-            batch.names = self._names.take(len(batch.rows))
+            batch.names = batch.names or self._names.take(len(batch.rows))
             curve = batch.live.curve
             expected_s = curve.typical_s(len(batch.rows))
             started = self._clock()
@@ -364,9 +375,11 @@ def _batch_of(asked: list[Asked], limit: int, *, whole: bool = False) -> Batch:
     if not whole and (first.begun or len(first.rows) > limit):
         rows = slice(first.begun, first.begun + limit)
         batch.add(first.rows[rows], first.texts[rows], first.form)
+        batch.names += first.given[rows]
         return batch
     for each in asked:
         batch.add(each.rows, each.texts, each.form)
+        batch.names += each.given
     return batch
 
 

@@ -12,6 +12,7 @@ from drivetrain.errors import RequestError, nearest
 from drivetrain.serving.patience import ENDLESS, Patience
 
 if TYPE_CHECKING:
+    from drivetrain.serving.cache.control import Control
     from drivetrain.serving.live import Live
 
 Headers = list[tuple[str, str]]
@@ -50,7 +51,10 @@ class Bodies(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What a client has sent: `parameters` are the parts of the path that the route leaves open."""
+    """What a client has sent: `parameters` are the parts of the path that the route leaves open.
+
+    `control` says whether an answer that is known will do, where the service keeps any.
+    """
 
     method: str
     path: str
@@ -59,6 +63,7 @@ class Request(NamedTuple):
     parameters: Mapping[str, str]
     body: bytes
     patience: Patience = ENDLESS
+    control: Control | None = None
 
 
 def refusal(error: RequestError) -> Answer:

@@ -8,10 +8,12 @@ import msgspec
 
 from drivetrain.data.duration import duration
 from drivetrain.errors import BadSetting, DeclarationError, UnknownName
+from drivetrain.serving.cache.terms import LEAST_BYTES, Cache
 from drivetrain.serving.jobs.terms import Jobs
 from drivetrain.system.caller import caller
 from drivetrain.system.declaration import Declared
 from drivetrain.system.part import Part
+from drivetrain.training.custom import Custom
 from drivetrain.training.metrics import names_of
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     max_sockets: int = 2_000
     keep_images: bool = False
     jobs: Jobs = Jobs()
+    cache: Cache | None = None
 
     def serves(self, name: str) -> bool:
         """Return whether a client's name for a model is that of ours: one that KServe knows has hyphens.
@@ -80,7 +83,8 @@ class Service(Part, frozen=True, eq=False):
     `max_stream_s` at most, and `timeout_s` is for the next piece; as events it may have `max_stream_bytes`.
     `max_sockets` WebSockets may be open.
 
-    With `keep_images`, the images of requests are kept as artifacts under the digests that the log has.
+    With `keep_images`, the images of requests are kept as artifacts under the digests that the log has. With a
+    `cache`, who asks the same again is given the answer that is known.
     """
 
     ROLE: ClassVar[str] = "service"
@@ -100,6 +104,7 @@ class Service(Part, frozen=True, eq=False):
     max_sockets: int = 2_000
     keep_images: bool = False
     jobs: Jobs = Jobs()
+    cache: Cache | None = None
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "place", caller())
@@ -135,6 +140,25 @@ class Service(Part, frozen=True, eq=False):
         }
         self._check_limits(limits)
         self._check_jobs(self.jobs)
+        if self.cache is not None:
+            self._check_cache(self.cache)
+
+    def _check_cache(self, cache: Cache) -> None:
+        if not isinstance(cache, Cache):
+            raise DeclarationError(
+                f"the cache of {self.name!r} is {cache!r}",
+                remedy='write for example `cache=dt.Cache(keep="5m")`',
+                place=self.place,
+            )
+        if isinstance(self.model, Custom) and self.model.form.streams:
+            raise DeclarationError(
+                f"{self.name!r} has a cache, and {self.model.name!r} answers in pieces, which are not kept",
+                remedy="leave out `cache=`, or let `predict` return its answer as a whole",
+                place=self.place,
+            )
+        duration(cache.keep, f"{self.name}.cache keep", place=self.place)
+        enough = cache.max_bytes >= LEAST_BYTES
+        self._check_limits({"cache max_bytes": (cache.max_bytes, enough, f"{LEAST_BYTES:,} or more")})
 
     def _check_jobs(self, jobs: Jobs) -> None:
         if not isinstance(jobs, Jobs):

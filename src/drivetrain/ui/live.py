@@ -137,10 +137,12 @@ def _signal_charts(signals: Sequence[Signal]) -> dict[str, Chart]:
     def chart(title: str, unit: str, *lines: Line) -> Chart:
         return Chart(title=title, unit=unit, x=x, lines=list(lines))
 
+    traffic = [line("requests", "accent", lambda each: round(each.requests / (each.seconds or 1), 2))]
+    if any(each.known for each in signals):
+        known = line("rows known already", "third", lambda each: round(each.known / (each.seconds or 1), 2))
+        traffic.append(known)
     return {
-        "traffic": chart(
-            "Traffic", "/s", line("requests", "accent", lambda each: round(each.requests / (each.seconds or 1), 2))
-        ),
+        "traffic": chart("Traffic", "/s", *traffic),
         "latency": chart(
             "Latency", "ms",
             line("p99", "second", lambda each: round(each.latency_p99_ms, 3) if each.requests else None),

@@ -8,7 +8,7 @@ from drivetrain import __version__
 from drivetrain.errors import RequestError
 from drivetrain.serving.batching import Reply
 from drivetrain.serving.encoding import QUICK_BYTES
-from drivetrain.serving.grpc.method import Context, Method, patience, read
+from drivetrain.serving.grpc.method import Context, Method, control_in, patience, read, tell_status
 from drivetrain.serving.grpc.ordered import in_order
 from drivetrain.serving.grpc.status import message_of
 from drivetrain.serving.live import Live
@@ -29,6 +29,7 @@ from drivetrain.serving.tensors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
+    from drivetrain.serving.cache.control import Control
     from drivetrain.serving.desk import Desk
     from drivetrain.serving.grpc.proto import Protos
     from drivetrain.serving.requests import Row
@@ -155,7 +156,10 @@ class Inference:
     async def infer(self, given: bytes, context: Context) -> bytes:
         """Answer the rows of a request."""
         request = self._read("ModelInferRequest", given)
-        return bytes((await self._inferred(request, len(given), context)).SerializeToString())
+        control = control_in(context, self._desk)
+        response = await self._inferred(request, len(given), context, control)
+        tell_status(context, control)
+        return bytes(response.SerializeToString())
 
     async def infer_stream(self, given: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """Answer each request of a stream, in order; one that is refused does not end the stream."""
@@ -165,7 +169,7 @@ class Inference:
             try:
                 request = self._read("ModelInferRequest", message)
                 name = request.id
-                response = await self._inferred(request, len(message), context)
+                response = await self._inferred(request, len(message), context, control_in(context, self._desk))
             except RequestError as error:
                 return self._told(
                     "ModelStreamInferResponse", error_message=message_of(error), infer_response={"id": name}
@@ -177,7 +181,7 @@ class Inference:
         async for answer in in_order(given, answered, at_once=_AT_ONCE):
             yield answer
 
-    async def _inferred(self, request: Any, size_bytes: int, context: Context) -> Any:
+    async def _inferred(self, request: Any, size_bytes: int, context: Context, control: Control | None) -> Any:
         live = self._live(request.model_name, request.model_version)
         if request.model_version:
             live = self._pinned(live, request.model_version)
@@ -191,7 +195,7 @@ class Inference:
             answers(_NOTHING, signature, wanted)  # an unknown output is refused before the model is asked
         given = (request, live, self._desk.service.max_rows)
         rows = _rows(*given) if size_bytes <= QUICK_BYTES else await self._desk.aside(_rows, *given)
-        reply = await self._desk.ask(live, rows, within_s=within_s)
+        reply = await self._desk.ask(live, rows, within_s=within_s, control=control)
         outputs = answers(reply, signature, wanted)
         return self._message("ModelInferResponse")(
             model_name=request.model_name,

@@ -9,8 +9,10 @@ import msgspec
 from google.protobuf.message import DecodeError
 
 from drivetrain.errors import RequestError
+from drivetrain.serving.cache.control import Control, control_of
 
 if TYPE_CHECKING:
+    from drivetrain.serving.desk import Desk
     from drivetrain.serving.grpc.proto import Protos
 
 # A call's context as grpc.aio gives it.
@@ -41,6 +43,17 @@ def read(protos: Protos, name: str, given: bytes) -> Any:
     except DecodeError:
         message = f"the bytes are no {name}: they end early, or a text in them is not UTF-8"
         raise RequestError(status=400, message=message) from None
+
+
+def control_in(context: Context, desk: Desk) -> Control | None:
+    """Return what the metadata of a call says of known answers, as HTTP's headers do; None where none are kept."""
+    return None if desk.cached is None else control_of(dict(context.invocation_metadata() or ()))
+
+
+def tell_status(context: Context, control: Control | None) -> None:
+    """Say behind the answer to a call whether it was known, where the service keeps any."""
+    if control is not None and control.status:
+        context.set_trailing_metadata((("cache-status", control.status),))
 
 
 def patience(context: Context, timeout_s: float) -> float:

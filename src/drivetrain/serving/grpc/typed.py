@@ -11,7 +11,7 @@ from drivetrain.errors import RequestError
 from drivetrain.serving.batching import class_names
 from drivetrain.serving.contract import answer_of, contract, fields_of, is_json, label_of, package_of
 from drivetrain.serving.encoding import QUICK_BYTES
-from drivetrain.serving.grpc.method import Context, Method, patience, read
+from drivetrain.serving.grpc.method import Context, Method, control_in, patience, read, tell_status
 from drivetrain.serving.grpc.ordered import in_order
 from drivetrain.serving.grpc.proto import Protos
 from drivetrain.serving.grpc.status import code_of, place_of
@@ -183,7 +183,10 @@ class Typed:
     async def _asked(self, messages: Messages, given: Sequence[Any], size_bytes: int, context: Context) -> list[Any]:
         within_s = patience(context, self._desk.service.timeout_s)
         rows = messages.rows(given) if size_bytes <= QUICK_BYTES else await self._desk.aside(messages.rows, given)
-        return messages.predictions(await self._desk.ask(messages.live, rows, within_s=within_s))
+        control = control_in(context, self._desk)
+        reply = await self._desk.ask(messages.live, rows, within_s=within_s, control=control)
+        tell_status(context, control)
+        return messages.predictions(reply)
 
 
 def _has(message: Any, name: str) -> bool:
