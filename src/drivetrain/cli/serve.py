@@ -44,7 +44,11 @@ def execute(options: Namespace, screen: Screen) -> Any:
     )
     if grpc_port:
         screen.note(f"{service.name} answers gRPC at {host}:{grpc_port}")
-    serve(project, service, host=host, port=port, workers=workers, grpc_port=grpc_port)
+    services = [part.name for part in opened.system.of_role("service")]
+    for each in service.called():
+        address = project.get("serve.addresses").get(each.name)
+        screen.note(f"{service.name} calls {each.name}, " + (f"at {address}" if address else "which answers beside it"))
+    serve(project, service, services=services, host=host, port=port, workers=workers, grpc_port=grpc_port)
 
 
 def show(result: Any, screen: Screen) -> None:

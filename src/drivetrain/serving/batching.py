@@ -163,6 +163,7 @@ def line_for(
         answers.predictions if answers.logged is None else answers.logged,
         answers.probabilities,
         None if answers.features is None else answers.features.to_dict(as_series=False),
+        calls=answers.calls,
     )
 
 

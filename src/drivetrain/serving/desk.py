@@ -10,7 +10,7 @@ import msgspec
 
 from drivetrain.errors import RequestError, StoreUnavailable
 from drivetrain.serving.batching import Failure, Form, Reply
-from drivetrain.serving.counters import Counters, Totals, exposition, totals
+from drivetrain.serving.counters import Counters, Totals, exposition, merged, totals
 from drivetrain.serving.direct import Direct
 from drivetrain.serving.feedback import FeedbackLog, read_labels
 from drivetrain.serving.journal import Journal, Names, folder_of
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from drivetrain.serving.calls.exchange import Exchange
     from drivetrain.serving.live import Live
     from drivetrain.serving.requests import Row
     from drivetrain.serving.service import Terms
@@ -36,8 +37,16 @@ T = TypeVar("T")
 class Desk:
     """What all protocols of one worker share: the versions that answer, the batches, the logs and the counters."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, service: Terms, store: Store, *, grpc_port: int = 0) -> None:
-        self.service, self.store, self._grpc_port = service, store, grpc_port
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        service: Terms,
+        store: Store,
+        *,
+        exchange: Exchange,
+        grpc_port: int = 0,
+    ) -> None:
+        self.service, self.store, self.exchange, self._grpc_port = service, store, exchange, grpc_port
         self._loop = loop
         folder = folder_of(store, service.name)
         self._folder = folder
@@ -54,8 +63,10 @@ class Desk:
             timeout_s=service.timeout_s,
             latency_target_s=None if service.latency_target_ms is None else service.latency_target_ms / 1000,
         )
-        self.direct = Direct(service, names=self.names, counters=self.counters, logbook=self.logbook)
-        self.streams = Streams(service, names=self.names, counters=self.counters, logbook=self.logbook)
+        self.direct = Direct(service, names=self.names, counters=self.counters, logbook=self.logbook, exchange=exchange)
+        self.streams = Streams(
+            service, names=self.names, counters=self.counters, logbook=self.logbook, exchange=exchange
+        )
         self._watcher = Watcher(loop, store, service, self.counters, self._tend)
         self._watcher.start()
 
@@ -222,10 +233,11 @@ class Desk:
         return len(labels)
 
     async def health(self) -> list[str]:
-        """Return what is amiss with the engines elsewhere that answer for the service."""
+        """Return what is amiss with the engines and services elsewhere that answer for the service."""
         live = self._watcher.live
         arms = [arm for arm in (live.champion, live.challenger) if arm is not None] if live else []
-        return [f"{arm.version.id}: {told}" for arm in arms if (told := await arm.health())]
+        engines = [f"{arm.version.id}: {told}" for arm in arms if (told := await arm.health())]
+        return engines + await self.exchange.health(self.service)
 
     def readiness(self) -> dict[str, Any]:
         """Return whether there is a version to answer with, which, and what is amiss."""
@@ -240,6 +252,9 @@ class Desk:
         problems = [each for each in (self._watcher.problem, log_problem) if each]
         if live is None and not problems:
             problems = [f"{self.service.model} has no champion yet"]
+        if self.service.calls:
+            told["calls"], amiss = self.exchange.standing(self.service)
+            told["status"], problems = "waiting" if amiss else told["status"], problems + amiss
         return told | ({"problems": problems} if problems else {})
 
     def totals(self) -> Totals:
@@ -250,3 +265,7 @@ class Desk:
         """Return the counters of all workers, in the form of Prometheus."""
         live = self._watcher.live
         return exposition(self.totals(), self.service.name, live.versions() if live else {})
+
+    def all_metrics(self) -> str:
+        """Return the same with those of the services that are called in this worker."""
+        return merged([desk.metrics() for desk in (self, *self.exchange.desks)])

@@ -10,6 +10,7 @@ import polars as pl
 
 from drivetrain.errors import NotFound
 from drivetrain.registry.version import Version
+from drivetrain.serving.answers import Called
 from drivetrain.serving.journal import folder_of, time_of
 from drivetrain.serving.lines import FEEDBACK, joined, labels_of, tables_of
 from drivetrain.store.artifact import Artifact
@@ -68,6 +69,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     # The newest label that was sent for it, if any, and when that arrived by the clock.
     label: Any = None
     labelled_at: datetime | None = None
+    # The predictions of other services that it was made of.
+    calls: list[Called] = []
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -201,6 +204,7 @@ def _prediction(store: Store, service: str, found: pl.DataFrame) -> Prediction:
         **{name: row[name] for name in ("id", "at", "version", "arm", "key", "time", "prediction")},
         request=row["request"],
         features=row["features"] or {},
+        calls=msgspec.convert(row.get("calls") or [], list[Called]),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.data.kinds.kind import logged, told
 from drivetrain.registry import bundle
 from drivetrain.serving.answers import Answers
+from drivetrain.serving.calls.calling import as_row
 from drivetrain.serving.requests import Reader, reader_for
 from drivetrain.training.custom import CustomModel
 from drivetrain.training.ready import Belongings, Loaded, Ready
@@ -83,7 +84,8 @@ class ReadyModel:
         assert self.form is not None
         if self.form.is_batch:
             return self.told(await self.model.batch(rows))
-        return self.told(await asyncio.gather(*[self.model.call(row) for row in rows]))
+        work = [as_row(place, self.model.call(row)) for place, row in enumerate(rows)]
+        return self.told(await asyncio.gather(*work))
 
     def _told_whole(self, rows: Sequence[Row]) -> Answers:
         """Return the pieces of each row's stream as its prediction, for those who do not listen."""

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import Refused, UsageError
 from drivetrain.serving.app import LOCAL_NAMES, App
+from drivetrain.serving.calls.addresses import Addresses, addresses_of
 from drivetrain.serving.grpc import check_installed
 from drivetrain.serving.jobs.terms import Callbacks, callbacks_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from drivetrain.serving.service import Service, Terms
     from drivetrain.system.settings import Project
 
@@ -34,6 +37,7 @@ def serve(
     project: Project,
     service: Service,
     *,
+    services: Collection[str],
     host: str | None = None,
     port: int | None = None,
     workers: int | None = None,
@@ -42,8 +46,9 @@ def serve(
 ) -> None:
     """Answer requests to a service until SIGTERM or SIGINT, then finish what has been begun.
 
-    What is not given comes from the project's settings. A worker that dies is replaced, and the others answer on. With
-    a `grpc_port` the same workers answer gRPC there.
+    What is not given comes from the project's settings. `services` names all that the system has: one that is called
+    is loaded beside the other, or asked at the address that `serve.addresses` has for it. A worker that dies is
+    replaced, and the others answer on. With a `grpc_port` the same workers answer gRPC there.
 
     Raises:
         Refused: the address is public, and there is no token.
@@ -58,6 +63,9 @@ def serve(
     check_address(host, token)
     check_port(host, port)
     check_grpc(host, grpc_port, http_port=port)
+    addresses = addresses_of(
+        project.get("serve.addresses"), project.get("serve.address_tokens"), known=services, port=port
+    )
     callbacks = callbacks_of(project.get("serve.callback_hosts"), project.get("serve.callback_secret"))
     check_callbacks(callbacks)
     _run(
@@ -69,6 +77,7 @@ def serve(
         token=token,
         grpc_port=grpc_port,
         callbacks=callbacks,
+        addresses=addresses,
     )
 
 
@@ -156,6 +165,7 @@ def _run(
     token: str,
     grpc_port: int = 0,
     callbacks: Callbacks = Callbacks(),
+    addresses: Addresses = Addresses(),
 ) -> None:
     import multiprocessing
 
@@ -197,5 +207,6 @@ def _run(
         grpc_host=f"[{host.strip('[]')}]" if ":" in host else host,
         grpc_port=grpc_port,
         callbacks=callbacks,
+        addresses=addresses,
     )
     server.serve(target_loader=loader)
