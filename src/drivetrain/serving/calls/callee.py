@@ -103,10 +103,10 @@ _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 
 
 @overload
-def calls(service: Part, /) -> Callee[Any]: ...
+def calls(service: Part | Callee[Any], /) -> Callee[Any]: ...
 @overload
-def calls(service: Part, gives: type[T], /) -> Callee[T]: ...
-def calls(service: Part, gives: Any = Any, /) -> Callee[Any]:
+def calls(service: Part | Callee[Any], gives: type[T], /) -> Callee[T]: ...
+def calls(service: Part | Callee[Any], gives: Any = Any, /) -> Callee[Any]:
     """Declare that a class of `@dt.predictor` calls a service; `gives` is the type that predictions are turned into.
 
     It answers in the same worker, or at an address of its own where `serve.addresses` has one. What is left of the
@@ -128,6 +128,8 @@ def calls(service: Part, gives: Any = Any, /) -> Callee[Any]:
     >>> [part.name for part in IsLong.called()]
     ['length']
     """
+    if isinstance(service, Callee):  # within the class, an attribute hides the service of the same name
+        service = service.service
     if getattr(service, "ROLE", "") != "service":
         raise DeclarationError(
             f"dt.calls is given {service!r}, which is no service",
