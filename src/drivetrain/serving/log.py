@@ -83,9 +83,10 @@ class Cursor(msgspec.Struct, frozen=True):
 def read_new(store: Store, service: str, cursor: Cursor, *, kind: Kind = "predictions") -> tuple[pl.DataFrame, Cursor]:
     """Return the rows of the log that came after a cursor, and the cursor after them: each row is given once.
 
-    Predictions have the columns id, at, version, arm, key, time, prediction, probabilities, request and features. `key`
-    is text. `prediction` is a number, or text where classes are predicted. `request` and `features` are structs; where
-    versions differ, with the fields of all of them. Feedback has the columns of `read_feedback`.
+    Predictions have the columns id, at, version, arm, key, time, prediction, probabilities, request and features.
+    `key` is text. `prediction` is a number, or text where classes are predicted. `request` and `features` are structs;
+    where versions differ, with the fields of all of them. `calls` is there where predictions of other services stand
+    behind. Feedback has the columns of `read_feedback`.
     """
     parts = _open_parts(store, service, kind, cursor.offsets)
     found = store.ledger.find(Segment, {"service": service, "number >": cursor.number}, order="number")

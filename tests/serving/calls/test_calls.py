@@ -155,9 +155,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @contextmanager
 def served_at_an_address(project: Project, service: str, **settings: str) -> Iterator[tuple[Address, Address]]:
     """Serve `large` in a server of its own, and a service that calls it there."""
-    notes = {"NOTES": str(project.folder / "notes")}
+    notes: dict[str, Any] = {"NOTES": str(project.folder / "notes")}
     with project.served("large", DRIVETRAIN_SERVE_TOKEN="t0p", **notes) as large:
-        where = {
+        where: dict[str, Any] = {
             "DRIVETRAIN_SERVE_ADDRESSES": f"large={large.url}",
             "DRIVETRAIN_SERVE_ADDRESS_TOKENS": "large=t0p",
         } | settings
@@ -322,7 +322,7 @@ def test_a_server_that_is_away_is_named(project: Project) -> None:
 
 def test_an_address_without_its_token_or_of_another_service_is_named(project: Project) -> None:
     with project.served("both", DRIVETRAIN_SERVE_TOKEN="t0p") as other:
-        wrong = {"DRIVETRAIN_SERVE_ADDRESSES": f"large={other.url}"}
+        wrong: dict[str, Any] = {"DRIVETRAIN_SERVE_ADDRESSES": f"large={other.url}"}
         with project.served("telling", **wrong) as address:
             without = address.refused({"texts": ["a"]}, 502)
         with project.served("telling", **wrong, DRIVETRAIN_SERVE_ADDRESS_TOKENS="large=t0p") as address:

@@ -102,7 +102,7 @@ def test_by_hand_an_attribute_is_what_one_sets_it_to() -> None:
         async def predict(self, text: str) -> float:
             return (await self.inner({"text": text})).prediction
 
-    made = Outside()
+    made: Any = Outside()
     with pytest.raises(UsageError, match="made by hand"):
         asyncio.run(made.predict("x"))
 
