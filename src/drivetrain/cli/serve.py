@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("service", nargs="?", default="", help="which service; not needed where there is only one")
+    parser.add_argument(
+        "service", nargs="?", default="", help="which service; not needed where only one is called by no other"
+    )
     parser.add_argument("--host", help="the address to listen on; a public one needs serve.token")
     parser.add_argument("--port", type=int, help="the port; 8000 by default")
     parser.add_argument("--grpc-port", type=int, help="a port on which gRPC is answered as well; none by default")

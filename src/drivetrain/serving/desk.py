@@ -252,8 +252,10 @@ class Desk:
         problems = [each for each in (self._watcher.problem, log_problem) if each]
         if live is None and not problems:
             problems = [f"{self.service.model} has no champion yet"]
-        if self.service.calls:
-            told["calls"], amiss = self.exchange.standing(self.service)
+        arms = [arm for arm in (live.champion, live.challenger) if arm is not None] if live else []
+        calls = dict.fromkeys([each.name for each in self.service.calls] + [name for arm in arms for name in arm.calls])
+        if calls:
+            told["calls"], amiss = self.exchange.standing(calls)
             told["status"], problems = "waiting" if amiss else told["status"], problems + amiss
         return told | ({"problems": problems} if problems else {})
 

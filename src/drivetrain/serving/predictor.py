@@ -33,6 +33,7 @@ class Predictor:
     """
 
     is_awaited = False
+    calls: tuple[str, ...] = ()
 
     def __init__(self, version: Version, reader: Reader, build: str, model: Any, features: Any) -> None:
         self.version, self.reader, self.build = version, reader, build

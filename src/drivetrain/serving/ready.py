@@ -32,12 +32,16 @@ class ReadyModel:
     `form` is what a class of the user's takes and gives, and None for others.
     """
 
-    def __init__(self, version: Version, reader: Reader, build: str, model: Loaded) -> None:
+    def __init__(
+        self, version: Version, reader: Reader, build: str, model: Loaded, calls: tuple[str, ...] = ()
+    ) -> None:
         self.version, self.reader, self.build, self.model = version, reader, build, model
         self.classes: list[Any] = []
         self.form = model.form if isinstance(model, CustomModel) else None
         is_async = self.form is not None and self.form.is_async and not self.form.streams
         self.is_awaited = is_async or getattr(model, "is_awaited", False)
+        # The services that it calls.
+        self.calls = calls
         self._outputs = version.signature.outputs
         self.seconds = {1: _UNKNOWN_S, 64: _UNKNOWN_S}
 
@@ -56,7 +60,8 @@ class ReadyModel:
         types, optional = (form.types, form.optional) if form else ({}, frozenset())
         reader = reader_for(version.signature, types=types, optional=optional)
         build = getattr(model, "build", type(part).__name__.lower())
-        made = cls(version, reader, build, model)
+        calls = tuple(service.name for service in part.refers() if service.ROLE == "service")
+        made = cls(version, reader, build, model, calls)
         if form is None and not made.is_awaited:
             made.measure()
         return made

@@ -63,9 +63,7 @@ def serve(
     check_address(host, token)
     check_port(host, port)
     check_grpc(host, grpc_port, http_port=port)
-    addresses = addresses_of(
-        project.get("serve.addresses"), project.get("serve.address_tokens"), known=services, port=port
-    )
+    addresses = addresses_in(project, services, port=port)
     callbacks = callbacks_of(project.get("serve.callback_hosts"), project.get("serve.callback_secret"))
     check_callbacks(callbacks)
     _run(
@@ -107,6 +105,12 @@ def check_address(host: str, token: str) -> None:
             f"{host} can be reached from other machines, and no token is set",
             remedy="set serve.token (DRIVETRAIN_SERVE_TOKEN in the environment), or listen on 127.0.0.1",
         )
+
+
+def addresses_in(project: Project, services: Collection[str], *, port: int) -> Addresses:
+    """Return where called services answer; see `addresses_of`."""
+    urls, tokens = project.get("serve.addresses"), project.get("serve.address_tokens")
+    return addresses_of(urls, tokens, known=services, port=port)
 
 
 def check_callbacks(callbacks: Callbacks) -> None:

@@ -9,7 +9,9 @@ import pytest
 import drivetrain as dt
 from drivetrain.cli.service import chosen_service
 from drivetrain.errors import BadSetting, CallFailed, Cycle, DeclarationError, NotFound, UsageError
-from drivetrain.serving.calls.addresses import addresses_of
+from drivetrain.serving.calls.addresses import Addresses, addresses_of
+from drivetrain.serving.calls.exchange import Exchange
+from drivetrain.serving.desk import Desk
 from drivetrain.system.settings import find_project
 
 
@@ -102,3 +104,13 @@ def test_addresses_stand_in_the_file_or_in_the_environment(tmp_path: Any, monkey
 )
 def test_what_a_called_service_says_is_another_thing_to_the_client(called: int, told: int) -> None:
     assert CallFailed(service="expert", called_status=called, reason="so").status == told
+
+
+def test_what_an_older_version_calls_and_the_system_has_no_longer_is_told() -> None:
+    exchange = Exchange(Desk, Addresses())
+
+    _, problems = exchange.standing(["expert"])
+
+    assert problems == ["expert: is called by a version, and by no service that the system has now"]
+    with pytest.raises(CallFailed, match="'expert'"):
+        exchange.port("expert")

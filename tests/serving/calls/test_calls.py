@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from tests.serving.project import Address, Project
 from tests.serving.world import wait_until
+
+from drivetrain.serving.log import find_prediction
+from drivetrain.serving.sealing import seal
+from drivetrain.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -291,6 +295,16 @@ def test_readiness_says_who_answers_for_each_call(setting: Setting) -> None:
     assert calls["large"] == ({"champion": "long@1"} if setting.large is None else setting.large.url)
 
 
+def test_a_job_calls_in_memory(setting: Setting) -> None:
+    client = setting.address.client
+    job = client.post("/jobs", json=[{"mode": "cascade", "text": "five5"}, {"mode": "nested", "text": "four"}]).json()
+
+    wait_until(lambda: client.get(f"/jobs/{job['id']}").json()["state"] == "done", 20)
+
+    told = client.get(f"/jobs/{job['id']}/result").json()
+    assert [each["prediction"] for each in told["predictions"]] == [0.05, 0.4]
+
+
 def test_a_stream_calls_between_its_pieces(project: Project) -> None:
     with served_at_an_address(project, "telling") as (address, _):
         told = address.predict({"texts": ["a", "bb"]})
@@ -348,6 +362,9 @@ def test_a_called_service_is_swapped_and_one_without_a_champion_is_waited_for(tm
         wait_until(lambda: address.client.get("/readyz").json()["calls"]["small"] == {"champion": "brief@2"}, 20)
         second = address.predict({"text": "four"})
 
+    with closing(Store.open(tmp_path / ".drivetrain")) as store:
+        assert seal(store, "both") == 2
+        assert [call.version for call in find_prediction(store, second["id"]).calls] == ["brief@2"]
     assert waits.status_code == 503
     assert waits.json()["problems"] == ["small: brief has no champion yet"]
     assert refused["called"] == {"service": "small", "status": 503}

@@ -15,7 +15,7 @@ from drivetrain.serving.patience import Patience, patiently
 from drivetrain.serving.route import in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from drivetrain.serving.calls.addresses import Addresses
     from drivetrain.serving.desk import Desk
@@ -77,18 +77,21 @@ class Exchange:
         """
         found = self._ports.get(name)
         if found is None:
-            raise CallFailed(service=name, called_status=503, reason="the service that calls it has no such call now")
+            raise CallFailed(service=name, called_status=503, reason="no service that the system has now calls it")
         return found
 
-    def standing(self, service: Terms) -> tuple[dict[str, Any], list[str]]:
-        """Return who answers for each service that one calls, and what is amiss with them."""
-        found = {each.name: self._ports[each.name].standing() for each in service.calls}
-        return {name: who for name, (who, _) in found.items()}, [problem for _, problem in found.values() if problem]
+    def standing(self, names: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+        """Return who answers for each of some services, and what is amiss with them."""
+        gone: tuple[Any, str] = ({}, "is called by a version, and by no service that the system has now")
+        found = {name: self._ports[name].standing() if name in self._ports else gone for name in names}
+        told = {name: who for name, (who, _) in found.items()}
+        return told, [f"{name}: {problem}" for name, (_, problem) in found.items() if problem]
 
     async def health(self, service: Terms) -> list[str]:
         """Return what is amiss with those called services that have to be asked for it."""
-        found = await asyncio.gather(*[self._ports[each.name].health() for each in service.calls])
-        return [problem for problem in found if problem]
+        names = [each.name for each in service.calls]
+        found = await asyncio.gather(*[self._ports[name].health() for name in names])
+        return [f"{name}: {problem}" for name, problem in zip(names, found, strict=True) if problem]
 
     async def close(self) -> None:
         """Let all go."""
@@ -133,11 +136,10 @@ class Local:
     def standing(self) -> tuple[Any, str]:
         told = self._desk.readiness()
         problems = "; ".join(told.get("problems", []))
-        return told["versions"], f"{self._name}: {problems}" if told["status"] != "ready" else ""
+        return told["versions"], problems if told["status"] != "ready" else ""
 
     async def health(self) -> str:
-        problems = "; ".join(await self._desk.health())
-        return f"{self._name}: {problems}" if problems else ""
+        return "; ".join(await self._desk.health())
 
     async def close(self) -> None:
         self._desk.close()

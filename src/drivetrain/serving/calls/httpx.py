@@ -68,8 +68,7 @@ class Elsewhere:
         return self._engine.address, ""
 
     async def health(self) -> str:
-        problem = await self._engine.health("/readyz")
-        return f"{self._name}: {problem}" if problem else ""
+        return await self._engine.health("/readyz")
 
     async def close(self) -> None:
         await self._engine.close()
