@@ -50,14 +50,17 @@ class Project:
             text=True,
         )
 
-    def processes(self) -> list[str]:
-        """Return the commands of the processes that work in the project's folder, but for this one."""
+    def processes(self, file: str = "cmdline") -> list[str]:
+        """Return the commands of the processes that work in the project's folder, but for this one.
+
+        `file` names another file of each under /proc that is returned instead.
+        """
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 try:
                     if (entry / "cwd").resolve() == self.root.resolve() and os.readlink(entry / "exe"):
-                        found.append((entry / "cmdline").read_text())
+                        found.append((entry / file).read_text())
                 except OSError:
                     continue
         return found

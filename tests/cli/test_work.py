@@ -110,6 +110,17 @@ def test_what_the_server_takes_in_is_answered_by_workers(trained: Project, worke
         assert states(trained, "--retry", cancelled) == ["queued"]
 
 
+def test_a_server_has_loaded_nothing_but_what_answers(trained: Project) -> None:
+    with serving(trained) as client:
+        assert client.post("/predict", json={"rooms": 2.5}).json()["prediction"] == pytest.approx(250)
+        loaded = trained.processes("maps")
+
+    # The one that started them, and the one that answers.
+    assert sum("granian" in text for text in loaded) == 2
+    assert sum("onnxruntime" in text for text in loaded) == 1
+    assert not [text for text in loaded if "polars" in text or "sklearn" in text]
+
+
 def test_what_is_asked_wrongly_of_jobs_is_refused(trained: Project) -> None:
     assert "is done and cannot" not in trained.command("jobs", "--cancel", "job-none", check=2).stderr
     assert "there is no job 'job-none' here" in trained.command("jobs", "--cancel", "job-none", check=2).stderr

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from pathlib import Path
 
 from drivetrain.serving.jobs.terms import Jobs, callbacks_of
-from drivetrain.serving.server import _run
+from drivetrain.serving.launch import Launch
+from drivetrain.serving.server import run
 from drivetrain.serving.service import Terms
 
 if __name__ == "__main__":
@@ -16,24 +16,25 @@ if __name__ == "__main__":
     if limit := os.environ.get("FILE_LIMIT"):
         # No file may grow above this: as good as a full disk, and it can be lifted again from outside.
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
-    _run(
-        Terms(
-            name="answers",
-            model="late",
-            max_rows=500,
-            max_body_bytes=200_000,
-            jobs=Jobs(
-                max_rows=800,
-                max_waiting=int(os.environ.get("MAX_WAITING", "1000")),
-                share=float(os.environ.get("JOB_SHARE", "0.5")),
-                keep=os.environ.get("KEEP", "7d"),
+    run(
+        Launch(
+            service=Terms(
+                name="answers",
+                model="late",
+                max_rows=500,
+                max_body_bytes=200_000,
+                jobs=Jobs(
+                    max_rows=800,
+                    max_waiting=int(os.environ.get("MAX_WAITING", "1000")),
+                    share=float(os.environ.get("JOB_SHARE", "0.5")),
+                    keep=os.environ.get("KEEP", "7d"),
+                ),
             ),
-        ),
-        Path(store),
-        host="127.0.0.1",
-        port=int(port),
-        workers=int(workers),
-        token=os.environ.get("TOKEN", ""),
-        callbacks=callbacks_of(os.environ.get("CALLBACK_HOSTS", ""), "secret"),
-        grpc_port=int(os.environ.get("GRPC_PORT", "0")),
+            store=store,
+            port=int(port),
+            workers=int(workers),
+            token=os.environ.get("TOKEN", ""),
+            callbacks=callbacks_of(os.environ.get("CALLBACK_HOSTS", ""), "secret"),
+            grpc_port=int(os.environ.get("GRPC_PORT", "0")),
+        )
     )

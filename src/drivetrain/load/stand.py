@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -19,7 +18,7 @@ import msgspec
 from drivetrain.errors import DrivetrainError
 from drivetrain.pipeline.run import StepRun
 from drivetrain.registry.registry import CHAMPION, champion_of, point_alias
-from drivetrain.serving.service import Terms
+from drivetrain.serving.launch import Launch, started
 from drivetrain.store.garbage import with_inner
 from drivetrain.store.rows import digests_in
 from drivetrain.store.store import Store
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from drivetrain.registry.version import Version
+    from drivetrain.serving.service import Terms
 
 _READY_S = 60.0
 _END_S = 15.0
@@ -47,15 +47,9 @@ def standing(store: Store, version: Version, terms: Terms, *, workers: int = 1) 
         _furnish(root, store, [version, *_called(store, terms)])
         port = _free_port()
         url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-P", "-m", "drivetrain.load.stand", str(root), str(port), str(workers)]
         log = Path(folder) / "server.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*command, msgspec.json.encode(terms).decode()],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+            process = started(Launch(service=terms, store=str(root), port=port, workers=workers), output)
         try:
             _wait_until_ready(url, process, version, log)
             yield url
@@ -122,15 +116,3 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], version: Versi
             pass
         time.sleep(0.05)
     raise DrivetrainError(f"{version.id} cannot be put under load: {problem}")
-
-
-def main() -> None:
-    """Serve a store: ROOT PORT WORKERS TERMS."""
-    from drivetrain.serving.server import serve_store
-
-    root, port, workers, terms = sys.argv[1:]
-    serve_store(msgspec.json.decode(terms, type=Terms), Path(root), port=int(port), workers=int(workers))
-
-
-if __name__ == "__main__":
-    main()

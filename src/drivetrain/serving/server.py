@@ -14,9 +14,11 @@ from drivetrain.serving.app import LOCAL_NAMES, App
 from drivetrain.serving.calls.addresses import Addresses, addresses_of
 from drivetrain.serving.grpc import check_installed
 from drivetrain.serving.jobs.terms import Callbacks, callbacks_of
+from drivetrain.serving.launch import Launch, become
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from typing import NoReturn
 
     from drivetrain.serving.service import Service, Terms
     from drivetrain.system.settings import Project
@@ -43,12 +45,11 @@ def serve(
     workers: int | None = None,
     token: str | None = None,
     grpc_port: int | None = None,
-) -> None:
-    """Answer requests to a service until SIGTERM or SIGINT, then finish what has been begun.
+) -> NoReturn:
+    """Turn this process into one that answers requests to a service; see `run`.
 
     What is not given comes from the project's settings. `services` names all that the system has: one that is called
-    is loaded beside the other, or asked at the address that `serve.addresses` has for it. A worker that dies is
-    replaced, and the others answer on. With a `grpc_port` the same workers answer gRPC there.
+    is loaded beside the other, or asked at the address that `serve.addresses` has for it.
 
     Raises:
         Refused: the address is public, and there is no token.
@@ -66,22 +67,19 @@ def serve(
     addresses = addresses_in(project, services, port=port)
     callbacks = callbacks_of(project.get("serve.callback_hosts"), project.get("serve.callback_secret"))
     check_callbacks(callbacks)
-    _run(
-        service.terms(),
-        project.store_path,
-        host=host,
-        port=port,
-        workers=count,
-        token=token,
-        grpc_port=grpc_port,
-        callbacks=callbacks,
-        addresses=addresses,
+    become(
+        Launch(
+            service=service.terms(),
+            store=str(project.store_path),
+            host=host,
+            port=port,
+            workers=count,
+            token=token,
+            grpc_port=grpc_port,
+            callbacks=callbacks,
+            addresses=addresses,
+        )
     )
-
-
-def serve_store(service: Terms, store_path: Path, *, port: int, workers: int = 1) -> None:
-    """Answer requests of this machine alone with what a store has, until SIGTERM or SIGINT; see `serve`."""
-    _run(service, store_path, host="127.0.0.1", port=port, workers=workers, token="")
 
 
 def is_loopback(host: str) -> bool:
@@ -159,18 +157,11 @@ def _load(target: str, service: Terms, store_path: Path, **options: Any) -> Any:
     return App(service, store_path, **options)
 
 
-def _run(
-    service: Terms,
-    store_path: Path,
-    *,
-    host: str,
-    port: int,
-    workers: int,
-    token: str,
-    grpc_port: int = 0,
-    callbacks: Callbacks = Callbacks(),
-    addresses: Addresses = Addresses(),
-) -> None:
+def run(launch: Launch) -> None:
+    """Answer requests from this process and its workers until SIGTERM or SIGINT, then finish what has been begun.
+
+    A worker that dies is replaced, and the others answer on. With a `grpc_port` the same workers answer gRPC there.
+    """
     import multiprocessing
 
     from granian.constants import HTTPModes, Interfaces, Loops
@@ -187,13 +178,14 @@ def _run(
         os.environ.setdefault(name, threads)
     # A worker begins as a clean process: one forked off would inherit polars' threads in the middle of their work.
     multiprocessing.set_start_method("spawn", force=True)
+    service, host = launch.service, launch.host
     hosts = LOCAL_NAMES if is_loopback(host) else ()
     server = MPServer(
         service.name,
         address=host.strip("[]"),
-        port=port,
+        port=launch.port,
         interface=Interfaces.RSGI,
-        workers=workers,
+        workers=launch.workers,
         loop=loop,
         http=HTTPModes.auto,
         websockets=True,
@@ -205,12 +197,12 @@ def _run(
     loader = partial(
         _load,
         service=service,
-        store_path=store_path,
-        token=token,
+        store_path=Path(launch.store),
+        token=launch.token,
         hosts=hosts,
         grpc_host=f"[{host.strip('[]')}]" if ":" in host else host,
-        grpc_port=grpc_port,
-        callbacks=callbacks,
-        addresses=addresses,
+        grpc_port=launch.grpc_port,
+        callbacks=launch.callbacks,
+        addresses=launch.addresses,
     )
     server.serve(target_loader=loader)

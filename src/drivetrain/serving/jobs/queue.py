@@ -16,7 +16,6 @@ from drivetrain.data.duration import duration
 from drivetrain.errors import NotFound, RequestError, StoreUnavailable
 from drivetrain.pipeline.runner import Runner, born, host, is_alive
 from drivetrain.serving.jobs.job import STATES, Job, JobTotals, JobWorker, State
-from drivetrain.serving.sealing import last_number, segment_of
 from drivetrain.store.hold import alone
 from drivetrain.store.record import new_id, now
 
@@ -212,6 +211,8 @@ class Queue:
         The artifact `log` holds `table`; both it and the result are on the disk before the row that mentions them, and
         the caller shares the store's lock since before `log` was kept.
         """
+        from drivetrain.serving.sealing import last_number, segment_of
+
         digest = self.store.artifacts.put(result)
         with self._ledger.transaction():
             current = self._held(job)

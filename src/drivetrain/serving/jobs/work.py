@@ -12,7 +12,6 @@ from drivetrain.errors import DrivetrainError, RequestError
 from drivetrain.registry.registry import version
 from drivetrain.serving.batching import class_names, line_for
 from drivetrain.serving.curve import Curve
-from drivetrain.serving.lines import tables_of
 from drivetrain.serving.live import arm_of, reason_of, side_of
 from drivetrain.serving.queue import HARDLY_LONGER
 from drivetrain.store.record import new_id
@@ -88,6 +87,8 @@ class Work:
         return True
 
     def _answer(self, job: Job) -> None:
+        from drivetrain.serving.lines import tables_of
+
         store = self._queue.store
         predictor = self._ready(job.version)
         body = msgspec.json.decode(store.artifacts.get(job.request), type=_Body)

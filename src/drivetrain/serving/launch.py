@@ -1,0 +1,68 @@
+"""What a server is started with, and the process that becomes it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from drivetrain.serving.calls.addresses import Addresses
+from drivetrain.serving.jobs.terms import Callbacks
+from drivetrain.serving.service import Terms
+
+if TYPE_CHECKING:
+    from typing import IO, NoReturn
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """A server to be: which service of which store it answers for, where, and on what conditions."""
+
+    service: Terms
+    store: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    token: str = ""
+    grpc_port: int = 0
+    callbacks: Callbacks = Callbacks()
+    addresses: Addresses = Addresses()
+
+
+def become(launch: Launch) -> NoReturn:
+    """Turn this process into the server.
+
+    A process that has read a declaration has loaded what trains the models, some hundred megabytes that only answering
+    does not need. It keeps its number, and what it is told by signals; a token is handed over where nobody else can
+    read it.
+    """
+    given, taken = os.pipe()
+    os.set_inheritable(given, True)
+    with open(taken, "wb") as pipe:
+        pipe.write(msgspec.json.encode(launch))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    command = _command(launch, given)
+    os.execv(command[0], command)  # noqa: S606  # a command of our own
+
+
+def started(launch: Launch, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the server as a process of its own, which writes what it says to `output`."""
+    process = subprocess.Popen(_command(launch, 0), stdin=subprocess.PIPE, stdout=output, stderr=output)
+    assert process.stdin is not None
+    with process.stdin as pipe:
+        pipe.write(msgspec.json.encode(launch))
+    return process
+
+
+def _command(launch: Launch, handle: int) -> list[str]:
+    # Safe from modules of the user's folder that are called as ones of the standard library.
+    return [sys.executable, "-P", "-m", "drivetrain.serving", launch.service.name, str(handle)]
+
+
+def handed_over(handle: int) -> Launch:
+    """Return what whoever has started this process has handed over: by a pipe of its own, or by standard input, 0."""
+    with open(handle, "rb", closefd=handle != 0) as pipe:
+        return msgspec.json.decode(pipe.read(), type=Launch)
