@@ -235,10 +235,10 @@ def test_a_called_service_may_call_another(setting: Setting) -> None:
 def test_what_is_left_of_the_time_goes_along_and_the_work_ends_with_it(setting: Setting) -> None:
     before, started = setting.cancelled(), time.monotonic()
 
-    told = setting.ask("ensemble", "wait8", headers={"x-request-timeout-ms": "400"})
+    told = setting.ask("ensemble", "wait8", headers={"x-request-timeout-ms": "1000"})
 
     assert told.status_code == 504
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 5
     assert told.json()["called"] == {"service": "large", "status": 504}
     wait_until(lambda: setting.cancelled() == before + 1, 3)
 
@@ -334,6 +334,7 @@ def test_a_server_that_is_away_is_named(project: Project) -> None:
     assert problems == ["small: its server does not answer: ConnectError"]
 
 
+@pytest.mark.slow
 def test_an_address_without_its_token_or_of_another_service_is_named(project: Project) -> None:
     with project.served("both", DRIVETRAIN_SERVE_TOKEN="t0p") as other:
         wrong: dict[str, Any] = {"DRIVETRAIN_SERVE_ADDRESSES": f"large={other.url}"}
@@ -346,6 +347,7 @@ def test_an_address_without_its_token_or_of_another_service_is_named(project: Pr
     assert "where pair answers and not long" in another["error"]
 
 
+@pytest.mark.slow
 def test_a_called_service_is_swapped_and_one_without_a_champion_is_waited_for(tmp_path: Path) -> None:
     gates = SYSTEM.index("gates = [")
     project = Project(tmp_path, SYSTEM[:gates] + "gate_both = dt.Gate(Pair)\n")

@@ -23,7 +23,7 @@ class Calling:
     """What one request calls, until it is answered.
 
     `until` is when nobody waits any longer, by `time.monotonic`. `cut` are the services whose answers were waited for
-    when the request was given up.
+    when their time was up, or the request was given up.
     """
 
     def __init__(self, exchange: Exchange, until: float) -> None:
@@ -49,6 +49,10 @@ class Calling:
             answers = await self._exchange.port(service).ask(body, is_many=is_many, until=self.until)
         except asyncio.CancelledError:
             self.cut[service] = None
+            raise
+        except CallFailed as error:
+            if error.status == 504:  # in this very moment the request's own time may be up
+                self.cut[service] = None
             raise
         finally:
             self._tasks.pop(task, None)
