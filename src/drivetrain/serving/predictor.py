@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -79,9 +80,9 @@ class Predictor:
         """
         if not self._takes_rows:
             frame = self._features.frame(rows) if self._features else _frame(self.reader, rows, self._signature)
-            return self._told(self._scores(frame, len(rows)), frame if self._features else None)
+            return self._told(self._of_model(frame, len(rows)), frame if self._features else None)
         scores = self._model.scores(rows if self._is_request else _picked(rows, self._places))
-        return self._told(self._held(scores, len(rows)), None)
+        return self._told(self._shaped(scores, len(rows)), None)
 
     def answer_frame(self, frame: pl.DataFrame) -> Answers:
         """Return the answers to the rows of a frame that `fitted` gave, in their order.
@@ -106,22 +107,26 @@ class Predictor:
             if self._features
             else frame.select([column.name for column in self._signature.features])
         )
-        return seen, self._scores(seen, frame.height)
+        scores = self._of_model(seen, frame.height)
+        if not np.isfinite(scores).all():
+            raise ValueError(self._no_number())
+        return seen, scores
 
-    def _scores(self, seen: pl.DataFrame, rows: int) -> np.ndarray[Any, Any]:
+    def _of_model(self, seen: pl.DataFrame, rows: int) -> np.ndarray[Any, Any]:
         if self.build == "onnx":
-            return self._held(self._model.scores_of(seen), rows)
+            return self._shaped(self._model.scores_of(seen), rows)
         from drivetrain.training.predict import predictions
 
-        return self._held(np.asarray(predictions(self._model, seen, self._signature)), rows)
+        return self._shaped(np.asarray(predictions(self._model, seen, self._signature)), rows)
 
-    def _held(self, scores: np.ndarray[Any, Any], rows: int) -> np.ndarray[Any, Any]:
-        """Return a model's answers in their one shape, if there is a finite one for each row."""
+    def _shaped(self, scores: np.ndarray[Any, Any], rows: int) -> np.ndarray[Any, Any]:
+        """Return a model's answers in their one shape, if there is one for each row."""
         if len(scores) != rows:
             raise ValueError(f"{self.version.id} gave {len(scores)} predictions for {rows} rows")
-        if not np.isfinite(scores).all():
-            raise ValueError(f"{self.version.id} gave no finite number for a row")
         return scores[:, 1] if scores.ndim == 2 and self._signature.task != "multiclass" else scores
+
+    def _no_number(self) -> str:
+        return f"{self.version.id} gave no finite number for a row"
 
     def piece(self, value: Any) -> Any:
         """Return the one piece of an answer beside a model that streams."""
@@ -136,10 +141,16 @@ class Predictor:
         return ""
 
     def _told(self, scores: np.ndarray[Any, Any], features: pl.DataFrame | None) -> Answers:
-        if self._signature.task == "multiclass":
+        values = scores.tolist()
+        is_multiclass = self._signature.task == "multiclass"
+        # A sum that is finite has finite parts; for few rows this takes a tenth of the time that numpy needs.
+        total = sum(map(sum, values)) if is_multiclass else sum(values)
+        if not isfinite(total) and not np.isfinite(scores).all():
+            raise ValueError(self._no_number())
+        if is_multiclass:
             best = scores.argmax(axis=1).tolist()
-            return Answers([self.classes[place] for place in best], scores.tolist(), features)
-        return Answers(scores.tolist(), None, features)
+            return Answers([self.classes[place] for place in best], values, features)
+        return Answers(values, None, features)
 
     def example(self) -> Row:
         """Return a row of the examples in the signature."""
