@@ -154,7 +154,6 @@ WHAT_TO_DO = {
     "StepCrashed": "Look at the line that it was at, and at `drivetrain logs STEP`; the other steps are not touched. "
     "See [processes](graphs.md#limits-and-processes).",
     "StepOutOfMemory": "Read fewer rows at once, or raise [`memory_gib`](graphs.md#limits-and-processes).",
-    "LeaseLost": "Run again: what the other run finished is taken as it is.",
     "TryAgain": "Raise it in a step that has [`retry`](graphs.md#retries).",
     "GiveUp": "Raise it in a step that has [`retry`](graphs.md#retries), where no further try can help.",
     "RequestError": "A client's to mend: the answer names each field; see [refusals](serving.md#refusals).",

@@ -28,8 +28,7 @@
     │   ├── FeatureSkew
     │   ├── StepTimedOut        also a TimeoutError
     │   ├── StepCrashed         its process ended in the middle
-    │   ├── StepOutOfMemory
-    │   └── LeaseLost           another runner has taken the step over
+    │   └── StepOutOfMemory
     ├── TryAgain                a step raises it: what went wrong may be over in a moment
     ├── GiveUp                  a step raises it: trying again cannot help
     └── RequestError            a request to a service cannot be answered as it stands
@@ -378,17 +377,6 @@ class StepOutOfMemory(StepFailed):
         self.facts = {
             "step": step, "found_gib": found_gib, "memory_gib": memory_gib, "traceback": traceback, "place": place
         }  # fmt: skip
-
-
-class LeaseLost(StepFailed):
-    """Another runner took a step over while this one was out of touch; its outcome counts, not this one's."""
-
-    def __init__(self, *, step: str, owner: str, place: Place | None = None) -> None:
-        cause = f"{owner or 'another run'} took it over while this run gave no sign of life"
-        super().__init__(step=step, cause=cause, place=place)
-        self.remedy = "run again: what the other one finished is taken as it is"
-        self.owner = owner
-        self.facts = {"step": step, "owner": owner, "place": place}
 
 
 class TryAgain(DrivetrainError):

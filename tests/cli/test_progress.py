@@ -64,3 +64,10 @@ def test_a_pipe_gets_a_line_a_step(project: Project) -> None:
     lines = project.command("run").stdout.splitlines()
     assert [line.split()[:2] for line in lines[:3]] == [["✓", "rows"], ["total", "│"], ["✓", "total"]]
     assert "2 steps run with 40 items" in lines[4]
+    assert "2 of 2, 40 of 40 items" in project.command("runs").stdout
+
+
+def test_the_log_of_a_step_of_another_file_is_shown(project: Project) -> None:
+    (project.root / "other.py").write_text(SYSTEM)
+    project.command("run", "--file", "other.py")
+    assert project.command("logs", "total", "--file", "other.py").stdout == "adding up\n"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 
+import msgspec
 import pytest
 
 import drivetrain as dt
 from drivetrain.errors import DeclarationError, NotFound, Refused, UnknownName
-from drivetrain.pipeline.approval import Request, answer
+from drivetrain.pipeline.approval import Request, answer, open_requests
 from drivetrain.security.event import Event
 from drivetrain.testing import Lab
 
@@ -119,3 +120,20 @@ def test_an_answer_is_given_once_to_something_that_is_asked(lab: Lab) -> None:
     lab.run(figures, sign_off)
     with pytest.raises(Refused, match=r"not answered in time.*\n.*the next run asks again"):
         answer(lab.store.ledger, "sign_off", "approved", by="ann", reason="")
+
+
+def test_what_nobody_answered_while_its_run_was_gone_has_expired_and_is_asked_again(lab: Lab) -> None:
+    @dt.step
+    def figures() -> dict[str, float]:
+        return {"auc": 0.7}
+
+    sign_off = dt.Approval(figures, timeout_s=0.1, name="sign_off")
+    ledger = lab.store.ledger
+    lab.run(figures, sign_off)
+    (asked,) = ledger.find(Request)
+    ledger.write(msgspec.structs.replace(asked, state="open", by="", reason="", decided_at=None))
+    assert open_requests(ledger) == []
+    with pytest.raises(Refused, match="not answered in time"):
+        answer(ledger, "sign_off", "approved", by="ann", reason="")
+    lab.run(figures, sign_off)
+    assert len(ledger.find(Request)) == 2

@@ -10,9 +10,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.pipeline.plain import Plain
 from tests.project import Project
 
+import drivetrain as dt
 from drivetrain.pipeline.run import StepRun
+from drivetrain.system.part import Part
 
 HEAD = "import os\nfrom pathlib import Path\n\nimport drivetrain as dt\n\n\n"
 CHAIN = HEAD + (
@@ -20,6 +23,11 @@ CHAIN = HEAD + (
     "@dt.step\ndef second(first: list) -> int:\n    return len(first)\n\n\n"
     "@dt.step\ndef third(second: int, first: list) -> int:\n    return second + len(first)\n"
 )
+
+
+@dt.step
+def number() -> int:
+    return 1
 
 
 def states(project: Project, *arguments: str) -> dict[str, str]:
@@ -287,3 +295,38 @@ def test_a_key_that_many_runs_have_met_is_found_as_fast_as_any(project: Project)
     sql = "EXPLAIN QUERY PLAN SELECT * FROM step_run WHERE key IS 'a' AND state IS 'finished' ORDER BY started_at DESC"
     plan = " ".join(str(row) for row in project.store().ledger.select(sql))
     assert "(key=? AND state=?)" in plan, "runs that took it as known have rows of the same key"
+
+
+def numbered(at: int) -> Part:
+    def number_of_its_own() -> int:
+        return at
+
+    return type(number)(name=f"n{at}", place=number.place, function=number_of_its_own)
+
+
+def test_the_outcomes_of_the_run_before_are_looked_up_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab, many = Plain(tmp_path), [numbered(at) for at in range(60)]
+    asked: list[Any] = []
+    find = type(lab.store.ledger).find
+
+    def counted(ledger: Any, kind: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(kind)
+        return find(ledger, kind, *arguments, **options)
+
+    monkeypatch.setattr(type(lab.store.ledger), "find", counted)
+    questions = []
+    for parts in (many[:3], many):
+        lab.run(*parts)
+        asked.clear()
+        assert set(lab.run(*parts).values()) == {"cached"}
+        questions.append(asked.count(StepRun))
+    assert len({step.key for step in lab.last.steps.values()}) == 60  # type: ignore[union-attr]
+    assert questions == [1, 1]
+
+
+def test_a_step_finds_its_outcome_also_where_the_run_before_had_another(project: Project) -> None:
+    for count in (1, 2):
+        project.write(CHAIN.replace("[1, 2]", f"[1] * {count}"))
+        project.command("run")
+    project.write(CHAIN.replace("[1, 2]", "[1] * 1"))
+    assert states(project) == {"first": "cached", "second": "cached", "third": "cached"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from drivetrain.store.folder import make_folder, make_folders, sync_folder
+from drivetrain.store.folder import make_beside, make_folder, make_folders, sync_folder
 
 
 @pytest.fixture
@@ -51,6 +51,15 @@ def test_a_new_folder_whose_name_may_be_lost_is_taken_away_again(
     make_folder(folder)
 
     assert folder.is_dir()
+
+
+def test_folders_beside_each_other_are_put_onto_the_disk_at_once(tmp_path: Path, synced: list[Path]) -> None:
+    (tmp_path / "a").mkdir()
+
+    make_beside([tmp_path / name for name in "abc"])
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+    assert synced == [tmp_path]
 
 
 def test_a_file_in_the_way_stays(tmp_path: Path) -> None:

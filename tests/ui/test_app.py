@@ -11,6 +11,7 @@ from tests.ui.conftest import Visitor
 
 from drivetrain.data.schema import Column
 from drivetrain.monitoring.window import Signal, Window
+from drivetrain.pipeline.approval import Request
 from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.security.event import record_event
 from drivetrain.store.record import now
@@ -112,6 +113,24 @@ def test_a_run_shows_what_its_checks_warn_of(empty: Store, system: System) -> No
     page = Visitor(empty, system, {}).ask("/runs/run-1").text
 
     assert f"flights</a>: {warning}</p>" in page
+
+
+def test_a_run_that_has_given_nothing_yet_leaves_no_column_empty(empty: Store, system: System) -> None:
+    empty.ledger.write(Run(id="run-1", system="flights", state="running", started_at=now()))
+    page = Visitor(empty, system, {}).ask("/runs/run-1").text
+    assert '<div class="columns is-tiles">' in page
+
+
+def test_an_approval_that_nobody_answered_in_time_is_told_as_expired(empty: Store, system: System) -> None:
+    """Also where the run that asked was gone before its time was over."""
+    asked = now() - timedelta(hours=2)
+    empty.ledger.write(
+        Request(id="approval-1", name="sign_off", subject="sha256:0", output="figures", run="run-1", asked_at=asked,
+                expires_at=asked + timedelta(hours=1))
+    )  # fmt: skip
+    page = Visitor(empty, system, {}).ask("/approvals").text
+    assert "Nothing waits for an answer" in page
+    assert "sign_off: nobody answered in time" in page
 
 
 def test_text_of_others_stays_text(empty: Store, system: System) -> None:

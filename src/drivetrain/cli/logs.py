@@ -30,6 +30,7 @@ LOOK_S = 0.2
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("what", nargs="*", metavar="[RUN] STEP", help="a step, or an item such as 'rows[2013-02]'")
     parser.add_argument("--follow", action="store_true", help="go on until the step has ended")
+    parser.add_argument("--file", help="the system's file, when it is not the project's own")
 
 
 def execute(options: Namespace, screen: Screen) -> Any:

@@ -74,12 +74,21 @@ def show(result: Any, screen: Screen) -> None:
     for found in result:
         run, steps = found["run"], found["steps"]
         took = duration((run.finished_at - run.started_at).total_seconds()) if run.finished_at else None
-        ran = sum(step.state == "finished" for step in steps)
         tags = [", ".join(found["tags"])] if has_tags else []
         rows.append(
             (run.id, run.state, ago(run.started_at), took, *found["figures"].values(), *tags,
-             f"{ran} of {len(steps)}", run.reason, run.commit[:8])
+             _ran(steps), run.reason, run.commit[:8])
         )  # fmt: skip
     heads = ("run", "state", "started", "took", *figures, *(["tags"] if has_tags else []), "steps run", "reason",
              "commit")  # fmt: skip
     screen.table(heads, rows, right=("took", *figures))
+
+
+def _ran(steps: list[StepRun]) -> str:
+    """Return how many of the steps ran; and of the items of those that are mapped."""
+    items = [step for step in steps if step.parent]
+    return _share([step for step in steps if not step.parent]) + (f", {_share(items)} items" if items else "")
+
+
+def _share(steps: list[StepRun]) -> str:
+    return f"{sum(step.state == 'finished' for step in steps)} of {len(steps)}"

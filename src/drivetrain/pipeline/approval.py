@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # How often a waiting run looks whether somebody has decided.
 LOOK_S = 0.2
+UNANSWERED = "nobody answered in time"
 
 
 class Request(Record, frozen=True, kw_only=True):
@@ -90,8 +91,8 @@ class Approval(Part, frozen=True, eq=False):
         ledger, subject = job.store.ledger, job.artifact(self.output).digest
         request = self._asked(ledger, subject, job.run)
         while request.state == "open":
-            if request.expires_at is not None and now() > request.expires_at:
-                request = answer(ledger, request.id, "expired", by=self.name, reason="nobody answered in time")
+            if as_it_stands(request).state == "expired":
+                request = answer(ledger, request.id, "expired", by=self.name, reason=UNANSWERED)
                 break
             time.sleep(LOOK_S)
             request = ledger.get(Request, request.id) or request
@@ -102,7 +103,7 @@ class Approval(Part, frozen=True, eq=False):
         """Return the request about this very thing, which an earlier run may have made."""
         with ledger.transaction():
             found = ledger.find(Request, {"name": self.name, "subject": subject}, order="-asked_at", limit=1)
-            if found and found[0].state != "expired":
+            if found and as_it_stands(found[0]).state != "expired":
                 return found[0]
             request = Request(
                 id=new_id("approval"),
@@ -125,10 +126,19 @@ class Approval(Part, frozen=True, eq=False):
         return request
 
 
+def as_it_stands(request: Request) -> Request:
+    """Return a request as it is now: one that nobody answered in time has expired, whether its run saw that or not."""
+    if request.state != "open" or request.expires_at is None or now() <= request.expires_at:
+        return request
+    return msgspec.structs.replace(
+        request, state="expired", by=request.name, reason=UNANSWERED, decided_at=request.expires_at
+    )
+
+
 def open_requests(ledger: Ledger) -> list[Request]:
     """Return what runs wait for, the earliest first; what has been asked for too long is over."""
     found = ledger.find(Request, {"state": "open"}, order="asked_at")
-    return [request for request in found if request.expires_at is None or request.expires_at > now()]
+    return [request for request in found if as_it_stands(request).state == "open"]
 
 
 def answer(
@@ -148,6 +158,8 @@ def answer(
         if asked is None:
             known = [found.name for found in ledger.find(Request, {"state": "open"})]
             raise NotFound(kind="approval", name=id_or_name, known=known)
+        if state != "expired":
+            asked = as_it_stands(asked)
         if asked.state == "expired":
             raise Refused(
                 f"{asked.name} was not answered in time, and expired on {asked.decided_at:%Y-%m-%d}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,7 +17,6 @@ from drivetrain.store.digest import digest_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from threading import Event
     from typing import Any
 
     from drivetrain.pipeline.handover import Handover
@@ -41,6 +40,7 @@ class Attempts:
         self._logs = logs_of(store.root, run)
         self._surroundings = Surroundings()
         self._lock = Lock()
+        self._is_ending = Event()
         self._workers: Workers | None = None
 
     def perform(
@@ -49,13 +49,12 @@ class Attempts:
         step: StepRun,
         *,
         gpus: Sequence[int],
-        ending: Event,
         again: Callable[[StepRun], None],
         said: Callable[[str], None],
     ) -> tuple[StepRun, Outcome]:
         """Return what came of a step, and its record with the time it took and the number of tries.
 
-        `again` is told before each further try, and `said` of each line that is printed; `ending` cuts a pause short.
+        `again` is told before each further try, and `said` of each line that is printed; `close` cuts a pause short.
         """
         part = self._system.parts[order.part]
         retry = part.conduct.retry
@@ -80,7 +79,7 @@ class Attempts:
                     return step, outcome
                 step = msgspec.structs.replace(step, tries=step.tries + 1, error=account(outcome.error))
                 again(step)
-                if ending.wait(retry.pause_s(step.tries - 1)):
+                if self._is_ending.wait(retry.pause_s(step.tries - 1)):
                     return step, outcome
         finally:
             printed.close()
@@ -99,6 +98,7 @@ class Attempts:
 
     def close(self) -> None:
         """End what still runs by itself, and remove what was handed over."""
+        self._is_ending.set()
         if self._workers is not None:
             self._workers.close()
         self._handover.clear()

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from drivetrain.errors import LeaseLost
 from drivetrain.pipeline.known import known_outcome
 from drivetrain.pipeline.run import StepRun
 from drivetrain.pipeline.runner import Runner, is_alive
 from drivetrain.pipeline.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from drivetrain.store.ledger import Ledger
     from drivetrain.store.store import Store
@@ -55,14 +54,18 @@ def claim(
     return "ours"
 
 
-def commit(ledger: Ledger, step: StepRun) -> None:
-    """Record a step as finished.
+def commit(ledger: Ledger, steps: Sequence[StepRun]) -> set[str]:
+    """Record steps of a run as finished, with one wait for the disk.
 
-    Raises:
-        LeaseLost: another runner has taken it over in the meantime.
+    Those that another runner has taken over in the meantime are left out, and their names returned.
     """
     with ledger.transaction():
-        current = ledger.get(StepRun, step.run, step.step)
-        if current is None or current.state != "running":
-            raise LeaseLost(step=step.step, owner=(current.error if current else "").partition(" took")[0])
-        ledger.write(step)
+        running = {
+            name
+            for step in steps
+            for (name,) in ledger.select(
+                "SELECT step FROM step_run WHERE run = ? AND step = ? AND state = 'running'", (step.run, step.step)
+            )
+        }
+        ledger.write(*(step for step in steps if step.step in running))
+    return {step.step for step in steps} - running

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import os
-import threading
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from drivetrain.errors import DrivetrainError, LeaseLost, StoreError
+from drivetrain.errors import DrivetrainError, StoreError
 from drivetrain.pipeline.attempt import Attempts
 from drivetrain.pipeline.budget import Budget, Share
 from drivetrain.pipeline.claim import claim, commit
 from drivetrain.pipeline.code import CodeReader
 from drivetrain.pipeline.conclusion import conclude
+from drivetrain.pipeline.crew import Crew, Ended
 from drivetrain.pipeline.failure import account
 from drivetrain.pipeline.figure import settings_of
 from drivetrain.pipeline.handover import Handover
+from drivetrain.pipeline.held import Held
 from drivetrain.pipeline.key import ingredients_of, key_of
-from drivetrain.pipeline.known import checked_afterwards, giver_of, known_outcome, lost_digest, taken
+from drivetrain.pipeline.known import checked_afterwards, giver_of, known_outcome, lost_digest, outcomes_before, taken
 from drivetrain.pipeline.mapping import Gathering
-from drivetrain.pipeline.node import Node, inputs_of, texts_of, why_skipped
+from drivetrain.pipeline.node import Node, inputs_of, taken_by, texts_of, why_skipped
 from drivetrain.pipeline.origin import OriginReader
 from drivetrain.pipeline.run import Run, StepRun, StepState
 from drivetrain.pipeline.runner import Heart, mark_interrupted
@@ -77,21 +78,14 @@ class Execution:
             settings={name: values for name, values in plan.settings.items() if values and name in plan.steps},
             pid=os.getpid(),
         )
-        # Values that cannot be changed in place are handed on as they are, until their last taker has had them.
-        self._held: dict[str, Any] = {}
-        self._takers_left: dict[str, int] = {}
-        for name in plan.steps:
-            for need in self.system.needs[name].values():
-                self._takers_left[need] = self._takers_left.get(need, 0) + 1
-        self._schedule = Schedule(plan, self.budget)
-        self._done: SimpleQueue[tuple[Node, StepRun, Outcome]] = SimpleQueue()
+        self._held, self._schedule = Held(plan), Schedule(plan, self.budget)
+        self._crew = Crew()
         self._gathering = Gathering(store, root, force)
         # Steps that did not run, written together when the run ends.
         self._unchanged: list[StepRun] = []
         # Pairs of a step and the one that gave it something that was lost.
         self._mended: set[tuple[str, str]] = set()
         self._failure: BaseException | None = None
-        self._is_ending = threading.Event()
 
     def execute(self) -> Run:
         """Carry the plan out and return the run's record.
@@ -113,10 +107,11 @@ class Execution:
             store=self.store,
             root=self.root,
             run=self.run.id,
-            held=self._held,
+            held=self._held.values,
             handover=Handover(self.store.root / "handover" / self.run.id),
         )
         mark_interrupted(self.store.ledger)
+        self._before = outcomes_before(self.system.name, self.plan.steps, self.store.ledger)
         origin, heart = OriginReader(self.root, asks_git=self._asks_git), Heart(self.store.ledger, self.run.id)
         self.store.ledger.write(self.run, heart.runner(), *settings_of(self.run))
         heart.start()
@@ -126,7 +121,7 @@ class Execution:
         except BaseException as error:
             self._failure = error
         finally:
-            self._is_ending.set()
+            self._crew.close()
             self._attempts.close()
             heart.stop()
         try:
@@ -153,13 +148,15 @@ class Execution:
                 return
             if not schedule.running and not schedule.elsewhere:
                 continue
-            try:
-                node, step, outcome = self._done.get(timeout=LOOK_S if schedule.elsewhere else None)
-            except Empty:
+            ended = self._crew.ended(LOOK_S if schedule.elsewhere else None)
+            if not ended:
                 schedule.look_again()
                 continue
-            schedule.end(node)
-            self._conclude(node, step, outcome)
+            for each in ended:
+                schedule.release(each.node)
+            if all(each.outcome.error is None for each in ended):
+                self._begin_what_fits()  # others are at work while the disk is waited for
+            self._conclude(ended)
 
     def _begin_what_fits(self) -> None:
         for node, share in self._schedule.startable() if self._failure is None else ():
@@ -177,13 +174,14 @@ class Execution:
             self._schedule.give_back(share)
             return
         self._schedule.begin(node, share)
-        order = self._order(node, step)
+        order = self._order(node)
+        turn = partial(self._attempt, node, step, order, share)
         if node.is_mapped:
-            self._done.put((node, step, self._gathering.together(node, order, self._attempts)))
+            self._crew.hand_in(Ended(node, step, self._gathering.together(node, order, self._attempts)))
         elif self._schedule.is_crowded or node.part.conduct.is_isolated:
-            threading.Thread(target=self._attempt, args=(node, step, order, share), daemon=True).start()
+            self._crew.begin(turn)
         else:
-            self._attempt(node, step, order, share)
+            self._crew.hand_in(turn())
 
     # What a step's turn is.
 
@@ -205,7 +203,7 @@ class Execution:
             ran = sum(self.steps[f"{node.name}[{label}]"].state == "finished" for label in labels)
             reason = f"{ran} of {len(labels)} items ran"
         elif node.part.CACHED:
-            known = known_outcome(node.part, key, store=self.store)
+            known = known_outcome(node.part, key, store=self.store, before=self._before)
             is_forced = reason or self._gathering.is_forced(node)
             if not is_forced and known.step is not None and not known.fault:
                 self._take_known(node, known.step)
@@ -257,9 +255,6 @@ class Execution:
         return made_of, sources
 
     def _new_step(self, node: Node, made_of: Mapping[str, str], *, state: StepState, reason: str) -> StepRun:
-        needs = self.system.needs[node.part.name]
-        inputs = {word: self.artifacts[need] for word, need in needs.items() if need in self.artifacts}
-        inputs |= {word: item.artifact for word, item in node.item.items() if item.artifact is not None}
         return StepRun(
             run=self.run.id,
             step=node.name,
@@ -269,26 +264,22 @@ class Execution:
             origin=self.run.id,
             reason=reason,
             started_at=now(),
-            inputs=inputs,
+            inputs=taken_by(node, self.system, self.artifacts),
             settings=self.plan.settings[node.part.name],
             ingredients=dict(made_of),
             parent=node.part.name if node.label else "",
             place=str(node.part.place),
         )
 
-    def _order(self, node: Node, step: StepRun) -> Order:
+    def _order(self, node: Node) -> Order:
         part = node.part
         takers = self._schedule.takers(part.name)
-        artifacts: Mapping[str, Artifact] = self.artifacts
-        if part.conduct.is_isolated:  # it travels: only what the step takes
-            needs = self.system.needs[part.name].values()
-            artifacts = {need: artifacts[need] for need in needs if need in artifacts}
         return Order(
             run=self.run.id,
-            step=step.step,
+            step=node.name,
             part=part.name,
             item=node.item,
-            artifacts=artifacts,
+            artifacts=self.artifacts,
             keys=self.keys,
             settings=self.plan.settings,
             hands_over=bool(takers)
@@ -297,40 +288,59 @@ class Execution:
 
     # Doing it, and what comes of it.
 
-    def _attempt(self, node: Node, step: StepRun, order: Order, share: Share) -> None:
+    def _attempt(self, node: Node, step: StepRun, order: Order, share: Share) -> Ended:
         try:
             step, outcome = self._attempts.perform(
                 order,
                 step,
                 gpus=share.gpus,
-                ending=self._is_ending,
                 again=self._show,
                 said=lambda line: self.observer.said(node.name, line) if self.observer else None,
             )
         except BaseException as error:
             outcome = Outcome(error=error)
-        self._done.put((node, step, outcome))
+        return Ended(node, step, outcome)
 
-    def _conclude(self, node: Node, step: StepRun, outcome: Outcome) -> None:
-        """Commit what came of a step."""
-        error = outcome.error
-        if error is None:
-            given = {name: outcome.outputs[name] for name in node.part.outputs()}
-            step = msgspec.structs.replace(step, state="finished", outputs=given)
+    def _conclude(self, ended: list[Ended]) -> None:
+        """Take in what came of steps; what they gave is committed together."""
+        finished = []
+        for node, step, outcome in ended:
+            self._schedule.end(node)
+            if outcome.error is not None:
+                continue
             try:
-                step, warnings = checked_afterwards(step, node.part, lambda: self._made_of(node)[0])
-                self.warnings |= dict.fromkeys(warnings)
-                commit(self.store.ledger, step)
-            except LeaseLost:
+                finished.append(Ended(node, self._finished(node, step, outcome), outcome))
+            except DrivetrainError as error:
+                self._failure = self._failure or error
+        if finished:
+            self._commit(finished)
+        for node, step, outcome in ended:
+            if outcome.error is not None:
+                self._fail(node, step, outcome.error)
+
+    def _finished(self, node: Node, step: StepRun, outcome: Outcome) -> StepRun:
+        given = {name: outcome.outputs[name] for name in node.part.outputs()}
+        step = msgspec.structs.replace(step, state="finished", outputs=given)
+        step, warnings = checked_afterwards(step, node.part, lambda: self._made_of(node)[0])
+        self.warnings |= dict.fromkeys(warnings)
+        return step
+
+    def _commit(self, finished: list[Ended]) -> None:
+        try:
+            lost = commit(self.store.ledger, [each.step for each in finished])
+        except DrivetrainError as error:
+            self._failure = self._failure or error
+            return
+        for node, step, outcome in finished:
+            if node.name in lost:
                 # Whoever took the step over finishes it, or has.
                 self._schedule.elsewhere.append(node)
-            except DrivetrainError as second:
-                self._failure = self._failure or second
-            else:
-                if not node.label:
-                    self._held |= {name: value for name, value in outcome.values.items() if self._takers_left.get(name)}
-                self._settle(node, step)
-            return
+                continue
+            if not node.label:
+                self._held.keep(outcome.values)
+            self._settle(node, step)
+
+    def _fail(self, node: Node, step: StepRun, error: BaseException) -> None:
         if self._mend(node, step, error):
             return
         self._failure = self._failure or error
@@ -357,10 +367,7 @@ class Execution:
                 self._schedule.make_ready(self._schedule.nodes[node.part.name])
             return
         self.artifacts |= step.outputs
-        for need in self.system.needs[node.part.name].values():
-            self._takers_left[need] -= 1
-            if not self._takers_left[need]:
-                self._held.pop(need, None)
+        self._held.taken(node.name)
         self._schedule.settle(node.name)
 
     def _show(self, step: StepRun) -> None:
@@ -382,8 +389,7 @@ class Execution:
         if not giver.reason and self.store.artifacts.fault(digest):
             self.store.set_aside(digest)
             giver.reason = "its output was damaged or deleted"
-            for name in giver.part.outputs():
-                self._held.pop(name, None)
+            self._held.forget(giver.part.outputs())
             self._gathering.forget(giver)
             giver.made_of = None
             self._unchanged = [other for other in self._unchanged if other.step != giver.name]

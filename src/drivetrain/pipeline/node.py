@@ -108,6 +108,13 @@ def inputs_of(node: Node, system: System, artifacts: Mapping[str, Artifact]) -> 
     )
 
 
+def taken_by(node: Node, system: System, artifacts: Mapping[str, Artifact]) -> dict[str, Artifact]:
+    """Return each artifact that a node takes and that is there, by the part's own word for it."""
+    needs = system.needs[node.part.name]
+    found = {word: artifacts[need] for word, need in needs.items() if need in artifacts}
+    return found | {word: item.artifact for word, item in node.item.items() if item.artifact is not None}
+
+
 def why_skipped(part: Part, system: System, artifacts: Mapping[str, Artifact], store: Store) -> str:
     """Return why a part is skipped: its condition does not hold, or what it needs was skipped; empty otherwise."""
     for condition in part.waits():

@@ -86,9 +86,13 @@ class Schedule:
         """Return a share that was not needed."""
         self._budget.take_back(share)
 
+    def release(self, node: Node) -> None:
+        """Have the share of a running node back: its work is done, and what came of it not taken in yet."""
+        self._budget.take_back(self.running[node.name])
+
     def end(self, node: Node) -> None:
-        """Take a node as running no more."""
-        self._budget.take_back(self.running.pop(node.name))
+        """Take a released node as running no more."""
+        del self.running[node.name]
 
     def look_again(self) -> None:
         """Let the nodes that another runner was at try again."""

@@ -11,7 +11,7 @@ from drivetrain.pipeline.change import Changes, changes_since
 from drivetrain.pipeline.code import CodeReader
 from drivetrain.pipeline.key import ingredients_of, key_of
 from drivetrain.pipeline.known import known_outcome
-from drivetrain.pipeline.node import Node, inputs_of, items_there, texts_of
+from drivetrain.pipeline.node import Node, inputs_of, items_there, taken_by, texts_of
 from drivetrain.pipeline.run import StepRun
 from drivetrain.pipeline.selection import item_named
 
@@ -144,8 +144,7 @@ class _Asker:
         part, plan, store = node.part, self._plan, self._store
         needs = plan.system.needs[part.name]
         anew = self._anew_words(part)
-        inputs = {word: self._artifacts[need] for word, need in needs.items() if need in self._artifacts}
-        inputs |= {word: item.artifact for word, item in node.item.items() if item.artifact is not None}
+        inputs = taken_by(node, plan.system, self._artifacts)
         digests = inputs_of(node, plan.system, self._artifacts)
         made_of, sources, warnings = ingredients_of(
             part,
@@ -230,7 +229,7 @@ def last_used(store: Store, name: str) -> StepRun | None:
     """Return the step as the last run had it, whether it ran then or was known."""
     found = store.ledger.find(StepRun, {"step": name}, order="-started_at", limit=5)
     used = next((step for step in found if step.state in ("finished", "cached")), None)
-    return used or _last_run(store, name)
+    return used or (_last_run(store, name) if len(found) == 5 else None)
 
 
 def _as_it_ran(step: StepRun, store: Store) -> StepRun:

@@ -13,6 +13,8 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from drivetrain.errors import Place, StepCrashed, StepOutOfMemory, StepTimedOut, UsageError
 from drivetrain.pipeline.ending import end_all, ending, with_descendants
 from drivetrain.pipeline.failure import place_in_dump, trace_in_dump
@@ -56,9 +58,11 @@ class Workers:
     ) -> Outcome:
         """Carry an order out in a process of its own, and end that at the part's limits."""
         worker = self._taken(tuple(gpus))
+        needs = self._system.needs[part.name].values()
+        artifacts = {need: order.artifacts[need] for need in needs if need in order.artifacts}
         try:
             worker.wait_until_ready()
-            worker.connection.send(order)
+            worker.connection.send(msgspec.structs.replace(order, artifacts=artifacts))
             outcome = self._watched(worker, order, part, printed)
         except (EOFError, OSError):
             outcome = self._crashed(worker, order, part)

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Literal
 from drivetrain.errors import CorruptArtifact, NotFound, StoreUnavailable
 from drivetrain.store.digest import Digest, digest_of
 from drivetrain.store.fingerprints import Fingerprints, digest_of_file, digest_of_open
-from drivetrain.store.folder import make_folder, make_folders, sync_folder
+from drivetrain.store.folder import make_beside, make_folder, make_folders, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,10 +161,14 @@ class FileArtifacts:
         place = self.place(digest)
         folder = place.parent
         if folder not in self._synced or not folder.exists():
+            # One wait for the disk serves all whose names begin alike.
+            alike = [folder.with_name(folder.name[0] + digit) for digit in "0123456789abcdef"]
             if self._durable:
-                make_folder(folder)
-            folder.mkdir(exist_ok=True)
-            self._synced.add(folder)
+                make_beside(alike)
+            else:
+                for each in alike:
+                    each.mkdir(exist_ok=True)
+            self._synced.update(alike)
         os.rename(scratch, place)
         if self._durable:
             sync_folder(folder)

@@ -6,28 +6,28 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder where there is none, and make sure that its name is on the disk.
+    """Make a folder where there is none, and make sure that its name is on the disk."""
+    make_beside([folder])
 
-    When that cannot be told for certain, a new folder is taken away again: a sync that failed may succeed the next time
+
+def make_beside(folders: Sequence[Path]) -> None:
+    """Make folders that stand in the same one, where there are none, and put all their names onto the disk at once.
+
+    When that cannot be told for certain, new folders are taken away again: a sync that failed may succeed the next time
     without having written anything, but not for a name that is new then.
     """
+    new = [folder for folder in folders if _is_made(folder)]
     try:
-        folder.mkdir()
-        is_new = True
-    except FileExistsError:
-        if not folder.is_dir():
-            raise
-        is_new = False
-    try:
-        sync_folder(folder.parent)
+        sync_folder(folders[0].parent)
     except OSError as error:
-        if not is_new and isinstance(error, PermissionError):
-            return  # it stands in a folder that is another's
-        if is_new:
+        if not new and isinstance(error, PermissionError):
+            return  # they stand in a folder that is another's
+        for folder in new:
             _remove(folder)
         raise
 
@@ -53,6 +53,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _is_made(folder: Path) -> bool:
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return False
+    return True
 
 
 def _remove(folder: Path) -> None:

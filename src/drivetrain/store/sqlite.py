@@ -215,6 +215,8 @@ class SQLiteLedger:
             self._enter_wal()
             self._db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
             self._db.execute("PRAGMA cell_size_check = ON")
+            # What undoes an inner transaction would else go through a file of its own above 64 KB.
+            self._db.execute("PRAGMA temp_store = MEMORY")
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             raise StoreUnavailable(
                 f"the ledger {self.path} cannot be opened: {error}",

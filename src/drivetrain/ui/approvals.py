@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain.errors import UsageError
-from drivetrain.pipeline.approval import Request, answer, open_requests
+from drivetrain.pipeline.approval import Request, answer, as_it_stands, open_requests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ class ApprovalList(msgspec.Struct, frozen=True, kw_only=True):
 def approvals(console: Console, asked: Asked) -> ApprovalList:
     """Return what runs ask, and what they were told."""
     ledger = console.store.ledger
-    newest = ledger.find(Request, order="-asked_at", limit=MOST_ANSWERED)
+    newest = map(as_it_stands, ledger.find(Request, order="-asked_at", limit=MOST_ANSWERED))
     return ApprovalList(open=open_requests(ledger), answered=[each for each in newest if each.state != "open"])
 
 

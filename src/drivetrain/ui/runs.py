@@ -169,7 +169,7 @@ def run(console: Console, asked: Asked) -> RunPage:
 
 
 def _view(run: Run, steps: list[StepRun], tags: list[str], figures: dict[Name, Any]) -> RunView:
-    states = [step.state for step in steps]
+    states = [step.state for step in steps if not step.parent]
     return RunView(
         run=run,
         seconds=_seconds(run),
