@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from drivetrain.data.kinds.tensor import Tensor
     from drivetrain.data.source import read
     from drivetrain.data.split import split
-    from drivetrain.errors import GiveUp, TryAgain
+    from drivetrain.errors import CallFailed, GiveUp, TryAgain
     from drivetrain.load.loadtest import LoadTest
     from drivetrain.monitoring.monitor import Drift, Monitor
     from drivetrain.monitoring.trigger import Trigger, cron, now
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from drivetrain.registry.gate import Gate
     from drivetrain.serving.batch.predict import predict
     from drivetrain.serving.cache.terms import Cache
+    from drivetrain.serving.calls.callee import calls
     from drivetrain.serving.jobs.terms import Jobs
     from drivetrain.serving.service import Canary, Service
     from drivetrain.system.conduct import Retry
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Approval": "pipeline.approval",
     "Cache": "serving.cache.terms",
+    "CallFailed": "errors",
     "Canary": "serving.service",
     "Drift": "monitoring.monitor",
     "Gate": "registry.gate",
@@ -63,6 +65,7 @@ _HOMES = {
     "TryAgain": "errors",
     "attach": "pipeline.log",
     "between": "data.checks",
+    "calls": "serving.calls.callee",
     "champion": "training.evaluation",
     "check": "data.checks",
     "cron": "monitoring.trigger",
@@ -96,11 +99,11 @@ _HOMES = {
 }
 
 __all__ = [
-    "Approval", "Cache", "Canary", "Drift", "Gate", "GiveUp", "Image", "Images", "Jobs", "LoadTest", "Monitor",
-    "Remote", "Retry", "Service", "System", "Tensor", "Trigger", "TryAgain", "attach", "between", "champion", "check",
-    "cron", "daily", "dataset", "evaluation", "features", "fresh", "hourly", "log", "matches", "metrics", "model",
-    "monthly", "not_null", "now", "one_of", "onnx", "predict", "predictor", "read", "reference", "row_count", "split",
-    "step", "torch", "track", "unique", "weekly", "xy",
+    "Approval", "Cache", "CallFailed", "Canary", "Drift", "Gate", "GiveUp", "Image", "Images", "Jobs", "LoadTest",
+    "Monitor", "Remote", "Retry", "Service", "System", "Tensor", "Trigger", "TryAgain", "attach", "between", "calls",
+    "champion", "check", "cron", "daily", "dataset", "evaluation", "features", "fresh", "hourly", "log", "matches",
+    "metrics", "model", "monthly", "not_null", "now", "one_of", "onnx", "predict", "predictor", "read", "reference",
+    "row_count", "split", "step", "torch", "track", "unique", "weekly", "xy",
 ]  # fmt: skip
 
 

@@ -32,6 +32,7 @@
     ├── TryAgain                a step raises it: what went wrong may be over in a moment
     ├── GiveUp                  a step raises it: trying again cannot help
     └── RequestError            a request to a service cannot be answered as it stands
+        └── CallFailed          a service that it calls gave no answer
 
 A message says what was found and what would be right; the facts are attributes too. Each error is built from keyword
 facts alone, so that it survives the way between processes.
@@ -408,3 +409,42 @@ class RequestError(DrivetrainError):
         self.allowed, self.error_id, self.retry_after_s = list(allowed), error_id, retry_after_s
         self.facts = {"status": status, "message": message, "problems": self.problems}
         self.facts |= {"allowed": self.allowed, "error_id": error_id, "retry_after_s": retry_after_s}
+
+
+_WRONG = "refuses what it is asked"
+# By the status of a called service: what the client is told, and in which words.
+_TOLD_OF_CALLS = {
+    **dict.fromkeys((401, 403, 404, 421), (502, "does not take requests from here")),
+    **dict.fromkeys((429, 503), (503, "cannot answer at the moment")),
+    504: (504, "did not answer in the time that was left"),
+}
+
+
+class CallFailed(RequestError):
+    """A service that was called gave no answer: `service` is which, `called_status` and `reason` what it said itself.
+
+    `status` is what the client is told: 500 where the call was wrong, 502 where the service failed or let us not in,
+    503 where it is away or has too much to do, and 504 where the time was up.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        called_status: int,
+        reason: str,
+        problems: Sequence[Mapping[str, Any]] = (),
+        error_id: str = "",
+        retry_after_s: int = 1,
+    ) -> None:
+        status, words = _TOLD_OF_CALLS.get(called_status, (500, _WRONG) if called_status < 500 else (502, "failed"))
+        super().__init__(
+            status=status,
+            message=f"the service {service!r}, which is called here, {words} ({called_status}): {reason}",
+            problems=problems,
+            error_id=error_id,
+            retry_after_s=retry_after_s,
+        )
+        self.service, self.called_status, self.reason = service, called_status, reason
+        self.facts = {"service": service, "called_status": called_status, "reason": reason, "problems": self.problems}
+        self.facts |= {"error_id": error_id, "retry_after_s": retry_after_s}

@@ -81,7 +81,7 @@ def exit_code(result: Any) -> int:
 def _shown(name: str, project: Project) -> Any:
     """Return a setting's value; of a token only whether there is one."""
     value = project.get(name)
-    return "(set)" if name.endswith(".token") and value else value
+    return "(set)" if name.endswith(("token", "tokens", "secret")) and value else value
 
 
 def _project(project: Project, file: str | None) -> list[Finding]:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("service", nargs="?", default="", help="which service; not needed where there is only one")
+    parser.add_argument(
+        "service", nargs="?", default="", help="which service; not needed where only one is called by no other"
+    )
     parser.add_argument("--host", help="the address to listen on; a public one needs serve.token")
     parser.add_argument("--port", type=int, help="the port; 8000 by default")
     parser.add_argument("--grpc-port", type=int, help="a port on which gRPC is answered as well; none by default")
@@ -52,8 +54,21 @@ def _served(options: Namespace, screen: Screen) -> NoReturn:
     said = [f"{service.name} answers at http://{host}:{port}  (its page: http://{host}:{port}/docs; Ctrl-C ends it)"]
     if grpc_port:
         said.append(f"{service.name} answers gRPC at {host}:{grpc_port}")
+    services = [part.name for part in opened.system.of_role("service")]
+    for each in service.called():
+        address = project.get("serve.addresses").get(each.name)
+        said.append(f"{service.name} calls {each.name}, " + (f"at {address}" if address else "which answers beside it"))
     words = "" if screen.is_json else "\n".join(said)
-    serve(project, service, host=host, port=port, workers=workers, grpc_port=grpc_port, words=words)
+    serve(
+        project,
+        service,
+        services=services,
+        host=host,
+        port=port,
+        workers=workers,
+        grpc_port=grpc_port,
+        words=words,
+    )
 
 
 def _explained(options: Namespace, screen: Screen) -> Any:

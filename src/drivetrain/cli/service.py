@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def chosen_service(system: System, name: str) -> Service:
-    """Return the service called `name`, or the only one there is."""
+    """Return the service called `name`, or the only one there is, or the only one that no other calls."""
     services: dict[str, Service] = {part.name: part for part in system.of_role("service")}
     if name:
         if name not in services:
@@ -22,9 +22,11 @@ def chosen_service(system: System, name: str) -> Service:
         raise UsageError(
             f"the system {system.name!r} declares no service", remedy="add `service = dt.Service(model)` to its file"
         )
-    if len(services) > 1:
+    called = {each.name for service in services.values() for each in service.called()}
+    chosen = [service for name, service in services.items() if name not in called]
+    if len(chosen) > 1:
         raise UsageError("there are several services", remedy=f"name one of {', '.join(services)}")
-    return next(iter(services.values()))
+    return chosen[0]
 
 
 def chosen_model(system: System) -> str:

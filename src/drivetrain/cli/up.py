@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("service", nargs="?", default="", help="which service; not needed where there is only one")
+    parser.add_argument(
+        "service", nargs="?", default="", help="which service; not needed where only one is called by no other"
+    )
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
-    from drivetrain.serving.server import check_address, check_grpc, check_port
+    from drivetrain.serving.server import addresses_in, check_address, check_grpc, check_port
     from drivetrain.ui.server import refuse_public
 
     project, system = open_system(options)
@@ -38,6 +40,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
     check_port(project.get("serve.host"), project.get("serve.port"), instead="serve.port in drivetrain.toml")
     grpc_port = project.get("serve.grpc_port")
     http_port = project.get("serve.port")
+    addresses_in(project, [part.name for part in system.of_role("service")], port=http_port)
     check_grpc(project.get("serve.host"), grpc_port, http_port=http_port, instead="serve.grpc_port in drivetrain.toml")
     refuse_public(project.get("console.host"), project.get("console.token"))
     check_port(project.get("console.host"), project.get("console.port"), instead="console.port in drivetrain.toml")

@@ -106,6 +106,8 @@ def _show_lineage(found: Lineage, screen: Screen) -> None:
             if values:
                 shown = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
                 screen.line(f"  {title:<9} {shown}")
+        for each in answer.calls:
+            screen.line(f"  {'called':<9} {each.id} of {each.service}, by {each.version}")
     screen.line(f"version     {version.id}", style="bold")
     screen.line(f"            trained {ago(version.created_at)}, artifact {version.artifact.digest[:19]}…")
     for name, figure in version.metrics.items():

@@ -17,14 +17,14 @@ import msgspec
 
 from drivetrain.errors import DrivetrainError
 from drivetrain.pipeline.run import StepRun
-from drivetrain.registry.registry import CHAMPION, point_alias
+from drivetrain.registry.registry import CHAMPION, champion_of, point_alias
 from drivetrain.serving.launch import Launch, started
 from drivetrain.store.garbage import with_inner
 from drivetrain.store.rows import digests_in
 from drivetrain.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from drivetrain.registry.version import Version
     from drivetrain.serving.service import Terms
@@ -48,7 +48,7 @@ def standing(
     """
     with tempfile.TemporaryDirectory(prefix="drivetrain-load-") as folder:
         root = Path(folder) / "store"
-        _furnish(root, store, version)
+        _furnish(root, store, [version, *_called(store, terms)])
         port = _free_port()
         url = f"http://127.0.0.1:{port}"
         log = Path(folder) / "server.log"
@@ -69,21 +69,31 @@ def standing(
                 process.wait()
 
 
-def _furnish(root: Path, store: Store, version: Version) -> None:
-    """Make a store that has nothing but what a server needs of one version."""
+def _called(store: Store, terms: Terms) -> Iterator[Version]:
+    """Give the champions of the services that one calls, and of those that they call."""
+    for each in terms.calls:
+        champion = champion_of(store.ledger, each.model)
+        if champion is not None:
+            yield champion
+        yield from _called(store, each)
+
+
+def _furnish(root: Path, store: Store, versions: Iterable[Version]) -> None:
+    """Make a store that has nothing but what a server needs of some versions, each the champion of its model."""
     scratch = Store.open(root, durable=False)
-    # Whatever a version names it may need, and what is named in that.
-    for digest in with_inner(store, digests_in(msgspec.json.encode(version).decode())):
-        if not store.artifacts.has(digest):  # a table that is no longer kept
-            continue
-        copy = scratch.artifacts.scratch_path()
-        shutil.copyfile(store.artifacts.path(digest), copy)
-        scratch.artifacts.adopt(copy)
-    scratch.ledger.write(version)
-    trained = store.ledger.get(StepRun, version.run, version.features) if version.features else None
-    if trained is not None:
-        scratch.ledger.write(trained)
-    point_alias(scratch.ledger, version.model, CHAMPION, version.id, reason="for a load test")
+    for version in versions:
+        # Whatever a version names it may need, and what is named in that.
+        for digest in with_inner(store, digests_in(msgspec.json.encode(version).decode())):
+            if scratch.artifacts.has(digest) or not store.artifacts.has(digest):  # a table that is no longer kept
+                continue
+            copy = scratch.artifacts.scratch_path()
+            shutil.copyfile(store.artifacts.path(digest), copy)
+            scratch.artifacts.adopt(copy)
+        scratch.ledger.write(version)
+        trained = store.ledger.get(StepRun, version.run, version.features) if version.features else None
+        if trained is not None:
+            scratch.ledger.write(trained)
+        point_alias(scratch.ledger, version.model, CHAMPION, version.id, reason="for a load test")
     scratch.close()
 
 

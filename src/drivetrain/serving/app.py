@@ -13,6 +13,8 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is p
 
 from drivetrain.errors import RequestError
 from drivetrain.serving.cache.control import control_of
+from drivetrain.serving.calls.addresses import Addresses
+from drivetrain.serving.calls.exchange import Exchange
 from drivetrain.serving.desk import Desk
 from drivetrain.serving.encoding import COMPRESSED, QUICK_BYTES, WORTH_BYTES, chosen, decoded, encoded
 from drivetrain.serving.events import Sockets
@@ -61,9 +63,10 @@ class App:
         grpc_host: str = "",
         grpc_port: int = 0,
         callbacks: Callbacks | None = None,
+        addresses: Addresses | None = None,
     ) -> None:
         self.service, self._store_path = service, store_path
-        self._callbacks = callbacks or Callbacks()
+        self._callbacks, self._addresses = callbacks or Callbacks(), addresses or Addresses()
         self._token, self._grpc_host, self._grpc_port = token, grpc_host, grpc_port
         self._grpc: GrpcServer | None = None
         self._authorization = f"Bearer {token}".encode() if token else b""
@@ -75,7 +78,10 @@ class App:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         from drivetrain.store.store import Store
 
-        self._desk = Desk(loop, self.service, Store.open(self._store_path), grpc_port=self._grpc_port)
+        store = Store.open(self._store_path)
+        exchange = Exchange(partial(Desk, loop, store=store), self._addresses)
+        exchange.open(self.service)
+        self._desk = Desk(loop, self.service, store, exchange=exchange, grpc_port=self._grpc_port)
         self._jobs = JobsApi(self._desk, self._store_path, self._callbacks)
         invocations = Invocations(self._desk)
         protocols = (Oip(self._desk), invocations, OpenAI(self._desk, invocations.models), self._jobs)
@@ -97,6 +103,7 @@ class App:
             loop.run_until_complete(self._grpc.stop(self.service.timeout_s))
         self._jobs.close()
         self._desk.close()
+        loop.run_until_complete(self._desk.exchange.close())
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         started = monotonic_ns()

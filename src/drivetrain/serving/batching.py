@@ -167,6 +167,7 @@ def line_for(
         answers.predictions if answers.logged is None else answers.logged,
         answers.probabilities,
         seen if seen is None or isinstance(seen, dict) else seen.to_dict(as_series=False),
+        calls=answers.calls,
     )
 
 

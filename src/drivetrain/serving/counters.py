@@ -278,3 +278,19 @@ def exposition(sums: Totals, service: str, versions: dict[str, str]) -> str:
         {f'version_info{{{label},arm="{arm}",version="{version}"}}': 1 for arm, version in versions.items()},
     )  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def merged(texts: list[str]) -> str:
+    r"""Return texts of Prometheus as one: a family may stand in it only once.
+
+    >>> merged(['# HELP a A.\na{x="1"} 2\n', '# HELP a A.\na{x="2"} 3\n']).splitlines()
+    ['# HELP a A.', 'a{x="1"} 2', 'a{x="2"} 3']
+    """
+    families: dict[str, dict[str, None]] = {}
+    for text in texts:
+        lines: dict[str, None] = {}
+        for line in text.splitlines():
+            if line.startswith("# HELP"):
+                lines = families.setdefault(line, {})
+            lines[line] = None
+    return "".join(f"{line}\n" for lines in families.values() for line in lines)

@@ -12,7 +12,7 @@ from drivetrain.errors import RequestError, StoreUnavailable
 from drivetrain.serving.batching import Failure, Form, Reply
 from drivetrain.serving.cache.rows import Rows
 from drivetrain.serving.cache.sharing import Sharing
-from drivetrain.serving.counters import Counters, Totals, exposition, totals
+from drivetrain.serving.counters import Counters, Totals, exposition, merged, totals
 from drivetrain.serving.direct import Direct
 from drivetrain.serving.feedback import FeedbackLog, read_labels
 from drivetrain.serving.journal import Journal, Names, folder_of
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from drivetrain.serving.cache.control import Control
+    from drivetrain.serving.calls.exchange import Exchange
     from drivetrain.serving.live import Live
     from drivetrain.serving.requests import Row
     from drivetrain.serving.service import Terms
@@ -39,8 +40,16 @@ T = TypeVar("T")
 class Desk:
     """What all protocols of one worker share: the versions that answer, the batches, the logs and the counters."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, service: Terms, store: Store, *, grpc_port: int = 0) -> None:
-        self.service, self.store, self._grpc_port = service, store, grpc_port
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        service: Terms,
+        store: Store,
+        *,
+        exchange: Exchange,
+        grpc_port: int = 0,
+    ) -> None:
+        self.service, self.store, self.exchange, self._grpc_port = service, store, exchange, grpc_port
         self._loop = loop
         folder = folder_of(store, service.name)
         self._folder = folder
@@ -57,8 +66,10 @@ class Desk:
             timeout_s=service.timeout_s,
             latency_target_s=None if service.latency_target_ms is None else service.latency_target_ms / 1000,
         )
-        self.direct = Direct(service, names=self.names, counters=self.counters, logbook=self.logbook)
-        self.streams = Streams(service, names=self.names, counters=self.counters, logbook=self.logbook)
+        self.direct = Direct(service, names=self.names, counters=self.counters, logbook=self.logbook, exchange=exchange)
+        self.streams = Streams(
+            service, names=self.names, counters=self.counters, logbook=self.logbook, exchange=exchange
+        )
         self.sharing: Sharing | None = None
         self.cached: Rows | None = None
         if service.cache is not None:
@@ -257,10 +268,11 @@ class Desk:
         return len(labels)
 
     async def health(self) -> list[str]:
-        """Return what is amiss with the engines elsewhere that answer for the service."""
+        """Return what is amiss with the engines and services elsewhere that answer for the service."""
         live = self._watcher.live
         arms = [arm for arm in (live.champion, live.challenger) if arm is not None] if live else []
-        return [f"{arm.version.id}: {told}" for arm in arms if (told := await arm.health())]
+        engines = [f"{arm.version.id}: {told}" for arm in arms if (told := await arm.health())]
+        return engines + await self.exchange.health(self.service)
 
     def readiness(self) -> dict[str, Any]:
         """Return whether there is a version to answer with, which, and what is amiss."""
@@ -276,6 +288,10 @@ class Desk:
         if live is None and not problems:
             problems = [f"{self.service.model} has no champion yet"]
         arms = [arm for arm in (live.champion, live.challenger) if arm is not None] if live else []
+        calls = dict.fromkeys([each.name for each in self.service.calls] + [name for arm in arms for name in arm.calls])
+        if calls:
+            told["calls"], amiss = self.exchange.standing(calls)
+            told["status"], problems = "waiting" if amiss else told["status"], problems + amiss
         notes = [arm.build_note for arm in arms if arm.build_note]
         return told | ({"problems": problems} if problems else {}) | ({"notes": notes} if notes else {})
 
@@ -287,3 +303,7 @@ class Desk:
         """Return the counters of all workers, in the form of Prometheus."""
         live = self._watcher.live
         return exposition(self.totals(), self.service.name, live.versions() if live else {})
+
+    def all_metrics(self) -> str:
+        """Return the same with those of the services that are called in this worker."""
+        return merged([desk.metrics() for desk in (self, *self.exchange.desks)])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns
 from typing import TYPE_CHECKING
 
-from drivetrain.errors import RequestError
-from drivetrain.serving.batching import Answered, Batch, Failure, Form, Reply, failure_of, lines_of, replies
+import msgspec
+
+from drivetrain.errors import CallFailed, RequestError
+from drivetrain.serving.batching import LOG, Answered, Batch, Failure, Form, Reply, failure_of, lines_of, replies
+from drivetrain.serving.calls.calling import Calling
 from drivetrain.serving.live import picked
 from drivetrain.serving.patience import ENDLESS, Patience, patiently
 from drivetrain.serving.rate import Rate
@@ -16,8 +19,7 @@ from drivetrain.serving.rate import Rate
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import msgspec
-
+    from drivetrain.serving.calls.exchange import Exchange
     from drivetrain.serving.counters import Counters
     from drivetrain.serving.journal import Names
     from drivetrain.serving.live import Live
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
 class Direct:
     """Answers requests by models that are awaited; at most `max_concurrent` at once."""
 
-    def __init__(self, service: Terms, *, names: Names, counters: Counters, logbook: Logbook) -> None:
+    def __init__(
+        self, service: Terms, *, names: Names, counters: Counters, logbook: Logbook, exchange: Exchange
+    ) -> None:
         self._service, self._names, self._counters, self._logbook = service, names, counters, logbook
+        self._exchange = exchange
         self._running = 0
         self.rate = Rate(service.max_per_s)
 
@@ -76,19 +81,25 @@ class Direct:
 
     async def _answered(self, batch: Batch, patience: Patience) -> str | Reply:
         limit_s = patience.left_s(self._service.timeout_s)
+        calling = Calling(self._exchange, monotonic() + limit_s)
         started = perf_counter_ns()
         try:
-            parts = await patiently(self._parts(batch, limit_s), patience, limit_s)
+            parts = await patiently(calling.of(self._parts(batch, limit_s, calling)), patience, limit_s)
             (reply,) = replies(batch, parts, {})
             lines = lines_of(batch, parts)
         except TimeoutError:
             self._counters.add("expired")
             message = f"the model did not answer within {limit_s:.3g} s"
-            raise RequestError(status=504, message=message) from None
+            raise calling.timed_out(limit_s) or RequestError(status=504, message=message) from None
+        except CallFailed as error:
+            if error.status == 500:  # the code that calls is wrong, and this is where it stands
+                LOG.error("%s", error.message, exc_info=error)
+            raise
         except Exception as error:  # the model is the user's, and may raise anything
             failure = failure_of(error)
             raise RequestError(status=failure.status, message=failure.message, error_id=failure.error_id) from None
         finally:
+            calling.end()
             self._counters.add("busy_ns", perf_counter_ns() - started)
         assert not isinstance(reply, Failure)
         self._logbook.write(lines, len(batch.rows))
@@ -96,7 +107,7 @@ class Direct:
         self._counters.add("batches")
         return reply
 
-    async def _parts(self, batch: Batch, limit_s: float) -> list[Answered]:
+    async def _parts(self, batch: Batch, limit_s: float, calling: Calling) -> list[Answered]:
         found = []
         for arm, predictor, places, columns in batch.live.shares(batch.rows, batch.names, range(len(batch.rows))):
             rows = picked([batch.rows[place] for place in places], columns)
@@ -106,5 +117,7 @@ class Direct:
                 answers = await asyncio.get_running_loop().run_in_executor(None, predictor.answer, rows)
             if arm == "canary":
                 self._counters.add("rows_canary", len(places))
+            if calls := calling.taken(len(places)):
+                answers = msgspec.structs.replace(answers, calls=calls)
             found.append(Answered(arm, predictor, places, answers))
         return found

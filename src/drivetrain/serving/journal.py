@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from drivetrain.serving.answers import Called
+
 if TYPE_CHECKING:
     from drivetrain.store.store import Store
 
@@ -38,7 +40,8 @@ class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One batch of predictions of one version, as it stands in a part.
 
     `at` is in microseconds since 1970. `requests` are the objects that the clients sent. `features` are the columns
-    that the model saw, where they are not the request's own. `streams` tell of answers that came in pieces.
+    that the model saw, where they are not the request's own. `streams` tell of answers that came in pieces, and `calls`
+    of the predictions of other services behind each.
     """
 
     at: int
@@ -51,6 +54,7 @@ class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     probabilities: list[list[float]] | None = None
     features: dict[str, list[Any]] | None = None
     streams: list[Ended] | None = None
+    calls: list[list[Called]] | None = None
 
 
 class Label(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

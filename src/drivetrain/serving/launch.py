@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from drivetrain.serving.calls.addresses import Addresses
 from drivetrain.serving.jobs.terms import Callbacks
 from drivetrain.serving.service import Terms
 
@@ -34,6 +35,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     token: str = ""
     grpc_port: int = 0
     callbacks: Callbacks = Callbacks()
+    addresses: Addresses = Addresses()
     words: str = ""
 
 

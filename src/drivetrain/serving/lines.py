@@ -46,7 +46,8 @@ def tables_of(
     return {name: _table(store, name, source, each) for name, each in columns.items()}
 
 
-_COLUMNS = ("id", "at", "arm", "key", "prediction", "probabilities", "request", "features", "stream", "offset")
+_COLUMNS = ("id", "at", "arm", "key", "prediction", "probabilities", "request", "features", "stream", "calls", "offset")
+_CALLS = pl.List(pl.Struct({"service": pl.String, "id": pl.String, "version": pl.String}))
 _STREAM = pl.Struct({"how": pl.String, "pieces": pl.Int64, "seconds": pl.Float64, "first_s": pl.Float64})
 
 
@@ -66,6 +67,7 @@ def _gather(columns: dict[str, list[Any]], line: Line, offset: int) -> None:
     else:
         columns["features"] += [None] * count
     columns["stream"] += [msgspec.to_builtins(each) for each in line.streams] if line.streams else [None] * count
+    columns["calls"] += msgspec.to_builtins(line.calls) if line.calls else [None] * count
     columns["offset"] += [offset] * count
 
 
@@ -95,7 +97,9 @@ def _table(store: Store, version: str, source: str, columns: dict[str, list[Any]
         names = [column.name for column in features or [] if column.name in requests.columns]
         seen = requests.select(names) if names else requests
     has_streams = any(each is not None for each in columns["stream"])
-    streams = {"stream": pl.Series(columns["stream"], dtype=_STREAM)} if has_streams else {}
+    more = {"stream": pl.Series(columns["stream"], dtype=_STREAM)} if has_streams else {}
+    if any(each is not None for each in columns["calls"]):
+        more["calls"] = pl.Series(columns["calls"], dtype=_CALLS)
     return pl.DataFrame(
         {
             "id": pl.Series(columns["id"], dtype=pl.String),
@@ -108,7 +112,7 @@ def _table(store: Store, version: str, source: str, columns: dict[str, list[Any]
             "probabilities": pl.Series(columns["probabilities"], dtype=pl.List(pl.Float64)),
             "request": requests.to_struct(),
             "features": seen.to_struct(),
-            **streams,
+            **more,
             "source": pl.repeat(source, len(requests), dtype=pl.String, eager=True),
             "offset": pl.Series(columns["offset"], dtype=pl.Int64),
         }
@@ -163,7 +167,7 @@ def joined(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         whole.append(pl.concat(parts, how="diagonal_relaxed").to_struct(name))
     rest = pl.concat([frame.drop("request", "features") for frame in frames], how="diagonal_relaxed")
     found = rest.with_columns(*whole)
-    return found.select([*EMPTY, *(name for name in ("stream",) if name in found.columns)])
+    return found.select([*EMPTY, *(name for name in ("stream", "calls") if name in found.columns)])
 
 
 EMPTY: dict[str, Any] = {

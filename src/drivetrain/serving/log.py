@@ -10,6 +10,7 @@ import polars as pl
 
 from drivetrain.errors import NotFound
 from drivetrain.registry.version import Version
+from drivetrain.serving.answers import Called
 from drivetrain.serving.journal import folder_of, time_of
 from drivetrain.serving.lines import FEEDBACK, joined, labels_of, tables_of
 from drivetrain.store.artifact import Artifact
@@ -68,6 +69,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     # The newest label that was sent for it, if any, and when that arrived by the clock.
     label: Any = None
     labelled_at: datetime | None = None
+    # The predictions of other services that it was made of.
+    calls: list[Called] = []
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -80,9 +83,10 @@ class Cursor(msgspec.Struct, frozen=True):
 def read_new(store: Store, service: str, cursor: Cursor, *, kind: Kind = "predictions") -> tuple[pl.DataFrame, Cursor]:
     """Return the rows of the log that came after a cursor, and the cursor after them: each row is given once.
 
-    Predictions have the columns id, at, version, arm, key, time, prediction, probabilities, request and features. `key`
-    is text. `prediction` is a number, or text where classes are predicted. `request` and `features` are structs; where
-    versions differ, with the fields of all of them. Feedback has the columns of `read_feedback`.
+    Predictions have the columns id, at, version, arm, key, time, prediction, probabilities, request and features.
+    `key` is text. `prediction` is a number, or text where classes are predicted. `request` and `features` are structs;
+    where versions differ, with the fields of all of them. `calls` is there where predictions of other services stand
+    behind. Feedback has the columns of `read_feedback`.
     """
     parts = _open_parts(store, service, kind, cursor.offsets)
     found = store.ledger.find(Segment, {"service": service, "number >": cursor.number}, order="number")
@@ -201,6 +205,7 @@ def _prediction(store: Store, service: str, found: pl.DataFrame) -> Prediction:
         **{name: row[name] for name in ("id", "at", "version", "arm", "key", "time", "prediction")},
         request=row["request"],
         features=row["features"] or {},
+        calls=msgspec.convert(row.get("calls") or [], list[Called]),
     )
 
 

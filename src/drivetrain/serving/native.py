@@ -186,7 +186,7 @@ class Native:
 
     async def metrics(self, request: Request) -> Answer:
         """Give the counters of all workers to Prometheus."""
-        return Answer(200, PROMETHEUS, self._desk.metrics() + self._more_metrics())
+        return Answer(200, PROMETHEUS, self._desk.all_metrics() + self._more_metrics())
 
     async def version(self, request: Request) -> Answer:
         """Tell which versions answer, and in which form they run."""

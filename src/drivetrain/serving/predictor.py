@@ -39,6 +39,7 @@ class Predictor:
     """
 
     is_awaited = False
+    calls: tuple[str, ...] = ()
 
     def __init__(self, version: Version, reader: Reader, chosen: Chosen, features: Any) -> None:
         self.version, self.reader = version, reader

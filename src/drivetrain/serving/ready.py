@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.data.kinds.kind import logged, told
 from drivetrain.registry import bundle
 from drivetrain.serving.answers import Answers
+from drivetrain.serving.calls.calling import as_row
 from drivetrain.serving.requests import Reader, reader_for
 from drivetrain.training.custom import CustomModel
 from drivetrain.training.ready import Belongings, Loaded, Ready
@@ -33,12 +34,16 @@ class ReadyModel:
 
     build_reason = build_note = ""
 
-    def __init__(self, version: Version, reader: Reader, build: str, model: Loaded) -> None:
+    def __init__(
+        self, version: Version, reader: Reader, build: str, model: Loaded, calls: tuple[str, ...] = ()
+    ) -> None:
         self.version, self.reader, self.build, self.model = version, reader, build, model
         self.classes: list[Any] = []
         self.form = model.form if isinstance(model, CustomModel) else None
         is_async = self.form is not None and self.form.is_async and not self.form.streams
         self.is_awaited = is_async or getattr(model, "is_awaited", False)
+        # The services that it calls.
+        self.calls = calls
         self._outputs = version.signature.outputs
         self.seconds = {1: _UNKNOWN_S, 64: _UNKNOWN_S}
 
@@ -57,7 +62,8 @@ class ReadyModel:
         types, optional = (form.types, form.optional) if form else ({}, frozenset())
         reader = reader_for(version.signature, types=types, optional=optional)
         build = getattr(model, "build", type(part).__name__.lower())
-        made = cls(version, reader, build, model)
+        calls = tuple(service.name for service in part.refers() if service.ROLE == "service")
+        made = cls(version, reader, build, model, calls)
         if form is None and not made.is_awaited:
             made.measure()
         return made
@@ -85,7 +91,8 @@ class ReadyModel:
         assert self.form is not None
         if self.form.is_batch:
             return self.told(await self.model.batch(rows))
-        return self.told(await asyncio.gather(*[self.model.call(row) for row in rows]))
+        work = [as_row(place, self.model.call(row)) for place, row in enumerate(rows)]
+        return self.told(await asyncio.gather(*work))
 
     def _told_whole(self, rows: Sequence[Row]) -> Answers:
         """Return the pieces of each row's stream as its prediction, for those who do not listen."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from drivetrain.errors import RequestError, nearest
+from drivetrain.errors import CallFailed, RequestError, nearest
 from drivetrain.serving.patience import ENDLESS, Patience
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def refusal(error: RequestError) -> Answer:
         told["problems"] = error.problems
     if error.error_id:
         told["error_id"] = error.error_id
+    if isinstance(error, CallFailed):
+        told["called"] = {"service": error.service, "status": error.called_status}
     return Answer(error.status, [*JSON, *extra_headers(error)], as_json(told))
 
 

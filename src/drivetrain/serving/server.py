@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import Refused, UsageError
 from drivetrain.serving.app import LOCAL_NAMES, App
+from drivetrain.serving.calls.addresses import Addresses, addresses_of
 from drivetrain.serving.grpc import check_installed
 from drivetrain.serving.jobs.terms import Callbacks, callbacks_of
 from drivetrain.serving.launch import Launch, become
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import NoReturn
 
     from drivetrain.serving.service import Service, Terms
@@ -41,6 +42,7 @@ def serve(
     project: Project,
     service: Service,
     *,
+    services: Collection[str],
     host: str | None = None,
     port: int | None = None,
     workers: int | None = None,
@@ -50,7 +52,9 @@ def serve(
 ) -> NoReturn:
     """Turn this process into one that answers requests to a service; see `run`.
 
-    What is not given comes from the project's settings. `words` are said when it answers.
+    What is not given comes from the project's settings. `services` names all that the system has: one that is called
+    is loaded beside the other, or asked at the address that `serve.addresses` has for it. `words` are said when it
+    answers.
 
     Raises:
         Refused: the address is public, and there is no token.
@@ -65,6 +69,7 @@ def serve(
     check_address(host, token)
     check_port(host, port)
     check_grpc(host, grpc_port, http_port=port)
+    addresses = addresses_in(project, services, port=port)
     callbacks = callbacks_of(project.get("serve.callback_hosts"), project.get("serve.callback_secret"))
     check_callbacks(callbacks)
     become(
@@ -77,6 +82,7 @@ def serve(
             token=token,
             grpc_port=grpc_port,
             callbacks=callbacks,
+            addresses=addresses,
             words=words,
         )
     )
@@ -103,6 +109,12 @@ def check_address(host: str, token: str) -> None:
             f"{host} can be reached from other machines, and no token is set",
             remedy="set serve.token (DRIVETRAIN_SERVE_TOKEN in the environment), or listen on 127.0.0.1",
         )
+
+
+def addresses_in(project: Project, services: Collection[str], *, port: int) -> Addresses:
+    """Return where called services answer; see `addresses_of`."""
+    urls, tokens = project.get("serve.addresses"), project.get("serve.address_tokens")
+    return addresses_of(urls, tokens, known=services, port=port)
 
 
 def check_callbacks(callbacks: Callbacks) -> None:
@@ -199,6 +211,7 @@ def run(launch: Launch, make: Callable[..., App] = App) -> None:
         grpc_host=f"[{host.strip('[]')}]" if ":" in host else host,
         grpc_port=launch.grpc_port,
         callbacks=launch.callbacks,
+        addresses=launch.addresses,
     )
     if launch.words:
         Thread(target=_say_when_it_answers, args=(launch,), daemon=True).start()

@@ -58,6 +58,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     keep_images: bool = False
     jobs: Jobs = Jobs()
     cache: Cache | None = None
+    # The services that its model calls.
+    calls: tuple[Terms, ...] = ()
 
     def serves(self, name: str) -> bool:
         """Return whether a client's name for a model is that of ours: one that KServe knows has hyphens.
@@ -205,7 +207,16 @@ class Service(Part, frozen=True, eq=False):
     def declared(self) -> dict[str, Any]:
         return {"model": self.model.name}
 
+    def called(self) -> tuple[Service, ...]:
+        """Return the services that its model calls."""
+        return tuple(part for part in self.model.refers() if isinstance(part, Service))
+
     def terms(self) -> Terms:
         """Return what a worker process needs to know."""
-        shared = [name for name in Terms.__struct_fields__ if name not in ("name", "model")]
-        return Terms(name=self.name, model=self.model.name, **{name: getattr(self, name) for name in shared})
+        shared = [name for name in Terms.__struct_fields__ if name not in ("name", "model", "calls")]
+        return Terms(
+            name=self.name,
+            model=self.model.name,
+            calls=tuple(each.terms() for each in self.called()),
+            **{name: getattr(self, name) for name in shared},
+        )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from drivetrain.errors import RequestError
+from drivetrain.serving.calls.calling import Calling
 from drivetrain.serving.journal import Ended, Line
 from drivetrain.serving.live import picked
 from drivetrain.serving.source import END, Awaited, Single, Source, Threaded
@@ -20,6 +21,7 @@ from drivetrain.store.record import new_id
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from drivetrain.serving.calls.exchange import Exchange
     from drivetrain.serving.counters import Counters
     from drivetrain.serving.journal import Names
     from drivetrain.serving.live import Arm, Live
@@ -52,8 +54,11 @@ class Streams:
     whole longer than `max_stream_s`.
     """
 
-    def __init__(self, service: Terms, *, names: Names, counters: Counters, logbook: Logbook) -> None:
+    def __init__(
+        self, service: Terms, *, names: Names, counters: Counters, logbook: Logbook, exchange: Exchange
+    ) -> None:
         self._service, self._names, self._counters, self._logbook = service, names, counters, logbook
+        self._exchange = exchange
         self._threads = ThreadPoolExecutor(service.max_streams, thread_name_prefix="stream")
         self._open = 0
 
@@ -101,6 +106,7 @@ class Streams:
             self._open -= 1
             self._counters.add("streams_open", -1)
             stream.log()
+            stream.calling.end()
             await source.close()
 
     async def _pieces(self, stream: _Stream, source: Source, until: float) -> AsyncGenerator[Event, None]:
@@ -108,11 +114,13 @@ class Streams:
         ends_at = min(monotonic() + service.max_stream_s, until)
         while True:
             limit_at = min(ends_at, monotonic() + service.timeout_s)
-            waiting = asyncio.ensure_future(source.next())
+            stream.calling.until = limit_at
+            waiting = asyncio.ensure_future(stream.calling.of(source.next()))
             try:
                 while not (await asyncio.wait([waiting], timeout=min(HEARTBEAT_S, limit_at - monotonic())))[0]:
                     if monotonic() >= limit_at:
-                        what = f"the model gave nothing for {service.timeout_s:g} s"
+                        late = stream.calling.timed_out(service.timeout_s)
+                        what = late.message if late else f"the model gave nothing for {service.timeout_s:g} s"
                         if ends_at <= limit_at:
                             what = f"the stream as a whole took longer than {service.max_stream_s:g} s"
                         if until <= limit_at:
@@ -178,6 +186,7 @@ class _Stream:
         self._streams, self.name, self._arm, self.predictor = streams, name, arm, predictor
         self._live, self._row, self._text = live, row, text
         self._at, self._began = time_ns() // 1000, monotonic()
+        self.calling = Calling(streams._exchange, self._began)
         self.pieces = 0
         self.ended: Literal["end", "closed", "error", "timeout"] = "closed"
         self._is_logged = False
@@ -242,6 +251,7 @@ class _Stream:
             [self._text],
             [self._kept],
             streams=[ended],
+            calls=self.calling.taken(1),
         )
         self._streams._logbook.write(msgspec.json.encode(line) + b"\n", 1)
         counters.add("rows")

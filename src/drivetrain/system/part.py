@@ -97,6 +97,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False, metaclass=Declar
         """Return the outputs that must be there first although the part does not take them."""
         return (self.conduct.condition,) if self.conduct.condition else ()
 
+    def follows(self, parts: Mapping[str, Part]) -> tuple[str, ...]:
+        """Return the outputs that must be settled first, whatever has become of them."""
+        return ()
+
     def outputs(self) -> dict[str, Any]:
         """Return the names of what the part gives, each with its type."""
         return {self.name: Any}

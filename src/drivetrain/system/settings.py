@@ -32,6 +32,8 @@ SETTINGS = (
     Setting("serve.grpc_port", 0, "the port on which the server answers gRPC as well; 0 for none"),
     Setting("serve.workers", 1, "how many processes answer requests"),
     Setting("serve.token", "", "the bearer token that every request must carry; empty asks for none"),
+    Setting("serve.addresses", {}, "where called services answer, by name: http://HOST:PORT; others answer in process"),
+    Setting("serve.address_tokens", {}, "the tokens that called services at addresses ask for, by name"),
     Setting("serve.callback_hosts", "", "hosts, separated by commas, that a job may call back; empty allows none"),
     Setting("serve.callback_secret", "", "what signs callbacks; needed where a host is allowed"),
     Setting("console.host", "127.0.0.1", "the address that the console listens on; a public one needs console.token"),
@@ -110,8 +112,20 @@ def _flat(body: dict[str, Any]) -> dict[str, Any]:
 def _checked(name: str, value: Any) -> Any:
     if name not in _DEFAULTS:
         raise NotFound(kind="setting", name=name, known=list(_DEFAULTS))
-    kind = type(_DEFAULTS[name])
+    kind: Any = type(_DEFAULTS[name])
+    if kind is dict:
+        kind, value = dict[str, str], _pairs(name, value) if isinstance(value, str) else value
     try:
         return msgspec.convert(value, kind, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
+        if isinstance(value, dict):  # one of tokens must not be told
+            raise BadSetting(setting=name, found="a table of other values", right="it must be texts by name") from error
         raise BadSetting(setting=name, found=repr(value), right=f"it must be {kind.__name__}") from error
+
+
+def _pairs(name: str, text: str) -> dict[str, str]:
+    """Return what stands in the environment as `expert=http://expert:8000,other=…`."""
+    pairs = [each.strip().partition("=") for each in text.split(",") if each.strip()]
+    if not all(word and equals for word, equals, _ in pairs):
+        raise BadSetting(setting=name, found="a text without them", right="it must be NAME=VALUE,NAME=VALUE")
+    return {word.strip(): value.strip() for word, _, value in pairs}

@@ -49,7 +49,7 @@ class System:
         self.givers: dict[str, list[str]] = {}
         for part in named.values():
             self.needs[part.name] = part.needs(self.producers)
-            before = [*self.needs[part.name].values(), *part.waits()]
+            before = [*self.needs[part.name].values(), *part.waits(), *part.follows(self.producers)]
             for wanted in before:
                 if wanted not in self.producers:
                     raise UnknownName(kind="input", name=wanted, known=list(self.producers), place=part.place)

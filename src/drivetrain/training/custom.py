@@ -14,13 +14,14 @@ from drivetrain.system.caller import caller
 from drivetrain.system.declaration import declares
 from drivetrain.system.function import check_settings
 from drivetrain.training.annotated import Form, form_of
+from drivetrain.training.call import bound_to, calls_in, calls_of
 from drivetrain.training.ready import Belongings, Ready, laid_out, values_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from drivetrain.store.store import Store
-    from drivetrain.system.part import Part
+    from drivetrain.system.part import Job, Part
     from drivetrain.training.signature import Signature
 
 
@@ -63,11 +64,25 @@ class Custom(Ready, frozen=True, kw_only=True, eq=False):
     def function_of(self) -> Any:
         return self.made
 
+    def called(self) -> tuple[Part, ...]:
+        """Return the services that the class calls, each once."""
+        found = [call.service for value in calls_of(self.made).values() for call in calls_in(value)]
+        return tuple(dict.fromkeys(found))
+
+    def refers(self) -> tuple[Part, ...]:
+        return self.called()
+
     def declared(self) -> dict[str, Any]:
         return {"files": self.files, "batch": self.batch}
 
     def check(self, parts: Mapping[str, Part]) -> None:
-        form_of(self.made.predict, batch=self.batch, place=self.place)
+        form = form_of(self.made.predict, batch=self.batch, place=self.place)
+        if self.called() and not form.is_async:
+            raise DeclarationError(
+                f"{self.made.__name__} calls {self.called()[0].name!r}, and its `predict` cannot await an answer",
+                remedy="write `async def predict`, and `await` each call",
+                place=self.place,
+            )
         known = [each.name for each in self._loads()]
         for word in self.files:
             if word not in known:
@@ -77,6 +92,8 @@ class Custom(Ready, frozen=True, kw_only=True, eq=False):
     def load(self, store: Store, belongings: Belongings) -> Any:
         """Return an object of the class, loaded."""
         model = self.made()
+        for name, value in calls_of(self.made).items():
+            setattr(model, name, bound_to(value, store))
         loads = self._loads()
         if not hasattr(self.made, "load"):
             return model
@@ -106,6 +123,26 @@ class Custom(Ready, frozen=True, kw_only=True, eq=False):
             for column in form.columns
         ]
         return values_signature(columns, [form.output], label="prediction", streams=form.streams)
+
+
+class Composed(Custom, frozen=True, kw_only=True, eq=False):
+    """A class that calls services: what it answers depends on their champions, which no key of a step knows.
+
+    Each run therefore loads it anew, once the gates of what it calls have decided; where one of those has another
+    champion now, its evaluations run again. Its own version stays the same as long as its own code does.
+    """
+
+    CACHED: ClassVar[bool] = False
+
+    def follows(self, parts: Mapping[str, Part]) -> tuple[str, ...]:
+        models: list[Any] = [getattr(service, "model", None) for service in self.called()]
+        gates: dict[str, Any] = {name: part for name, part in parts.items() if part.ROLE == "gate"}
+        return tuple(name for name, gate in gates.items() if gate.model in models)
+
+    def built(self, model: Any, belongings: Belongings, job: Job) -> Belongings:
+        calls = [call for value in calls_of(self.made).values() for call in calls_in(value)]
+        versions = {call.service.name: call.version_now(job.store) for call in calls}
+        return msgspec.structs.replace(belongings, found={"calls": versions})
 
 
 class CustomModel:
@@ -193,6 +230,5 @@ def _declared(made: Any, files: Mapping[str, str | Path], batch: bool | None, pl
             place=place,
         )
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", made.__name__).lower()
-    return Custom(
-        name=name, place=place, made=made, files={word: str(path) for word, path in files.items()}, batch=batch
-    )
+    kind = Composed if calls_of(made) else Custom
+    return kind(name=name, place=place, made=made, files={word: str(path) for word, path in files.items()}, batch=batch)

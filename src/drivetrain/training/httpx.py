@@ -14,7 +14,7 @@ import msgspec
 from drivetrain.errors import Refused, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 # Of a client's own mistake the engine's words are told; of what else goes wrong, only that it did.
 _TELLS = (400, 404, 409, 413, 415, 422, 429)
@@ -64,8 +64,8 @@ class Engine:
     Only what the engine has surely not begun is tried again: a request whose connection was not made.
     """
 
-    def __init__(self, address: str, *, token: str = "", retries: int = 1) -> None:
-        self.address = address.rstrip("/")
+    def __init__(self, address: str, *, token: str = "", retries: int = 1, noun: str = "the engine") -> None:
+        self.address, self._noun = address.rstrip("/"), noun
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._retries = retries
         self._client: httpx.AsyncClient | None = None
@@ -99,9 +99,9 @@ class Engine:
             return told
         try:
             found = await self._opened().get(self.address + path, timeout=HEALTH_S)
-            told = "" if found.status_code < 400 else f"the engine answers {found.status_code} to {path}"
+            told = "" if found.status_code < 400 else f"{self._noun} answers {found.status_code} to {path}"
         except httpx.HTTPError as error:
-            told = f"the engine does not answer: {type(error).__name__}"
+            told = f"{self._noun} does not answer: {type(error).__name__}"
         self._health = (monotonic(), told)
         return told
 
@@ -131,24 +131,7 @@ class Engine:
             RequestError: as for `post`.
             TimeoutError: the moment has come.
         """
-        if not self.breaker.may_ask():
-            raise RequestError(status=503, message="the engine has failed several times in a row, and rests a moment")
-        client = self._opened()
-        timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
-        headers = {"content-type": "application/json"}
-        for attempt in range(self._retries + 1):
-            request = client.build_request("POST", self.address + path, content=body, headers=headers, timeout=timeout)
-            try:
-                async with _within(until):
-                    found = await client.send(request, stream=True)
-                break
-            except httpx.ConnectError as error:
-                if attempt == self._retries:
-                    raise self._failed(error, timeout_s) from None
-            except httpx.HTTPError as error:
-                raise self._failed(error, timeout_s) from None
-        else:
-            raise AssertionError("the last attempt raises")
+        found = await self._sent(path, body, {}, timeout_s, until=until)
         try:
             if found.status_code >= 400:
                 await self._refuse(found)
@@ -156,6 +139,44 @@ class Engine:
             yield found
         finally:
             await found.aclose()
+
+    async def ask(self, path: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float) -> httpx.Response:
+        """Return what it answers to a body of JSON, read to its end, whatever the status is.
+
+        Raises:
+            RequestError: it cannot be reached (503), breaks off (502) or takes too long (504).
+        """
+        found = await self._sent(path, body, headers, timeout_s)
+        try:
+            await found.aread()
+        except httpx.HTTPError as error:
+            raise self._failed(error, timeout_s) from None
+        finally:
+            await found.aclose()
+        self.breaker.succeeded()
+        return found
+
+    async def _sent(
+        self, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float, *, until: float = inf
+    ) -> httpx.Response:
+        """Return an answer whose body is still to be read."""
+        if not self.breaker.may_ask():
+            message = f"{self._noun} has failed several times in a row, and rests a moment"
+            raise RequestError(status=503, message=message)
+        client = self._opened()
+        timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
+        headers = {"content-type": "application/json", **headers}
+        for attempt in range(self._retries + 1):
+            request = client.build_request("POST", self.address + path, content=body, headers=headers, timeout=timeout)
+            try:
+                async with _within(until):
+                    return await client.send(request, stream=True)
+            except httpx.ConnectError as error:
+                if attempt == self._retries:
+                    raise self._failed(error, timeout_s) from None
+            except httpx.HTTPError as error:
+                raise self._failed(error, timeout_s) from None
+        raise AssertionError("the last attempt raises")
 
     async def parts(self, found: httpx.Response, timeout_s: float, *, until: float = inf) -> AsyncIterator[str]:
         """Give the lines of an answer as they come, up to the moment `until` by `time.monotonic`.
@@ -203,10 +224,10 @@ class Engine:
     def _failed(self, error: httpx.HTTPError, timeout_s: float) -> RequestError:
         self.breaker.failed()
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
-            return RequestError(status=503, message="the engine cannot be reached; try again in a moment")
+            return RequestError(status=503, message=f"{self._noun} cannot be reached; try again in a moment")
         if isinstance(error, httpx.TimeoutException):
-            return RequestError(status=504, message=f"the engine gave nothing for {timeout_s:g} s")
-        return RequestError(status=502, message="the engine broke the connection off")
+            return RequestError(status=504, message=f"{self._noun} gave nothing for {timeout_s:g} s")
+        return RequestError(status=502, message=f"{self._noun} broke the connection off")
 
 
 def _within(until: float) -> asyncio.Timeout:
