@@ -16,6 +16,7 @@ from drivetrain.load.speed.explanation import BatchTime, Breakdown, Explanation,
 from drivetrain.load.speed.picture import picture
 from drivetrain.load.speed.trace import STAGES, Stage
 from drivetrain.store.store import Store
+from drivetrain.training.builds import Build, Builds
 
 if TYPE_CHECKING:
     from drivetrain.registry.version import Version
@@ -64,22 +65,24 @@ def test_the_largest_stage_is_named_with_what_to_do(version: Version) -> None:
 
 
 def test_a_model_in_its_original_form_is_told_with_the_reason(version: Version) -> None:
-    fast = {"differing_rows": 12, "reason": "12 of 5,000 rows get another answer"}
-    artifact = msgspec.structs.replace(version.artifact, detail={"fast": fast})
-    differing = msgspec.structs.replace(version, artifact=artifact)
+    differing = with_build(version, Build(form="onnx", rows=5_000, differing_rows=12, largest_difference=0.25))
     found = explanation(load(model=900.0), build="sklearn", slow_because=slow_because(differing, "sklearn"))
 
     (told,) = conclusions(found, differing)
 
-    assert "in its original form since 12 of 5,000 rows get another answer" in told
-    assert "late@1 of service, answering as sklearn: 12 of 5,000 rows get another answer" in list(picture(found))
+    assert "in its original form since onnx: 12 of 5,000 rows differ by up to 0.25" in told
+    assert "late@1 of service, answering as sklearn: onnx: 12 of 5,000 rows differ by up to 0.25" in list(
+        picture(found)
+    )
     assert slow_because(version, "onnx") == ""
-    assert "onnxruntime is not installed" in slow_because(differing_none(version), "sklearn")
+    sound = with_build(version, Build(form="onnx", digest="sha256:0", rows=5_000))
+    assert "not installed here: `pip install 'drivetrain[onnx]'`" in slow_because(sound, "sklearn")
+    assert slow_because(sound, "lightgbm-native") == ""
 
 
-def differing_none(version: Version) -> Version:
-    fast = {"digest": "sha256:0", "differing_rows": 0, "reason": ""}
-    return msgspec.structs.replace(version, artifact=msgspec.structs.replace(version.artifact, detail={"fast": fast}))
+def with_build(version: Version, build: Build) -> Version:
+    detail = {"builds": msgspec.to_builtins(Builds(tried=[build]))}
+    return msgspec.structs.replace(version, artifact=msgspec.structs.replace(version.artifact, detail=detail))
 
 
 def test_busy_workers_refusals_and_a_slow_log_are_told(version: Version) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from drivetrain.training.builds import Builds, builds_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -93,10 +95,10 @@ def _slow_build(found: Explanation, version: Version, load: Load) -> Iterator[st
 
 
 def _mend(version: Version) -> str:
-    fast = version.artifact.detail.get("fast") or {}
-    if fast.get("differing_rows"):
+    builds = builds_of(version.artifact) or Builds()
+    if any(build.differing_rows for build in builds.tried):
         return f"`drivetrain models` has the figures of {version.id}; inputs in 64 bits are often what differs"
-    if fast.get("digest"):
+    if builds.ranked():
         return "install it where the service runs"
     return "an estimator that can be converted answers faster"
 

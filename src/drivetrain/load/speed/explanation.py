@@ -19,6 +19,8 @@ from drivetrain.load.process import carry_out
 from drivetrain.load.speed.advice import conclusions
 from drivetrain.load.speed.trace import STAGES, Stage, Traced, Worker
 from drivetrain.load.stand import standing
+from drivetrain.training.builds import builds_of
+from drivetrain.training.builds.form import FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -145,12 +147,15 @@ def explain(
 
 def slow_because(version: Version, build: str) -> str:
     """Return why a model that learnt from a table answers in its original form; empty where it does not."""
-    if build == "onnx" or version.signature.task == "values":
+    if build in FORMS or version.signature.task == "values":
         return ""
-    fast = version.artifact.detail.get("fast")
-    if fast is None:
+    builds = builds_of(version.artifact)
+    if builds is None:
         return f"no fast build is made of a model kept as {version.artifact.format}"
-    return fast["reason"] or "onnxruntime is not installed here: `pip install 'drivetrain[onnx]'`"
+    if ready := builds.ranked():
+        extra = FORMS[ready[0].form]
+        return f"what its build {ready[0].form} needs is not installed here: `pip install 'drivetrain[{extra}]'`"
+    return builds.why
 
 
 def _requests(store: Store, version: Version, service: str, target: Target) -> tuple[str, list[bytes]]:
