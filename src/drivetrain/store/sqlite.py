@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -162,7 +162,8 @@ class SQLiteLedger:
         try:
             yield
         finally:
-            self._db.execute("PRAGMA synchronous = FULL")
+            with suppress(sqlite3.ProgrammingError):  # it is closed where it could not be opened again
+                self._db.execute("PRAGMA synchronous = FULL")
 
     def generation(self) -> int:
         with self._lock, self._translated():
