@@ -36,7 +36,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
 
 
 def _served(options: Namespace, screen: Screen) -> NoReturn:
-    from drivetrain.serving.server import check_address, check_grpc, check_port, serve
+    from drivetrain.serving.server import serve
 
     opened = open_project(options)
     service = chosen_service(opened.system, options.service)
@@ -45,9 +45,6 @@ def _served(options: Namespace, screen: Screen) -> NoReturn:
     port = options.port or project.get("serve.port")
     grpc_port = options.grpc_port or project.get("serve.grpc_port")
     workers = options.workers or project.get("serve.workers")
-    check_address(host, project.get("serve.token"))
-    check_port(host, port)
-    check_grpc(host, grpc_port, http_port=port)
     if champion_of(opened.store.ledger, service.model.name) is None:
         screen.note(f"{service.model.name} has no champion yet: answers begin as soon as `drivetrain run` has made one")
     opened.store.close()

@@ -43,29 +43,23 @@ def serve(
     service: Service,
     *,
     services: Collection[str],
-    host: str | None = None,
-    port: int | None = None,
-    workers: int | None = None,
-    token: str | None = None,
-    grpc_port: int | None = None,
+    host: str,
+    port: int,
+    workers: int,
+    grpc_port: int,
     words: str = "",
 ) -> NoReturn:
     """Turn this process into one that answers requests to a service; see `run`.
 
-    What is not given comes from the project's settings. `services` names all that the system has: one that is called
-    is loaded beside the other, or asked at the address that `serve.addresses` has for it. `words` are said when it
-    answers.
+    `services` names all that the system has: one that is called is loaded beside the other, or asked at the address
+    that `serve.addresses` has for it. `words` are said when it answers.
 
     Raises:
         Refused: the address is public, and there is no token.
         UsageError: a port is taken.
         MissingExtra: there is a port for gRPC, and no library for it.
     """
-    host = project.get("serve.host") if host is None else host
-    port = project.get("serve.port") if port is None else port
-    token = project.get("serve.token") if token is None else token
-    count = project.get("serve.workers") if workers is None else workers
-    grpc_port = project.get("serve.grpc_port") if grpc_port is None else grpc_port
+    token = project.get("serve.token")
     check_address(host, token)
     check_port(host, port)
     check_grpc(host, grpc_port, http_port=port)
@@ -78,7 +72,7 @@ def serve(
             store=str(project.store_path),
             host=host,
             port=port,
-            workers=count,
+            workers=workers,
             token=token,
             grpc_port=grpc_port,
             callbacks=callbacks,
