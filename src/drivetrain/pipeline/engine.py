@@ -112,8 +112,9 @@ class Execution:
         )
         mark_interrupted(self.store.ledger)
         self._before = outcomes_before(self.system.name, self.plan.steps, self.store.ledger)
-        origin, heart = OriginReader(self.root, asks_git=self._asks_git), Heart(self.store.ledger, self.run.id)
+        heart = Heart(self.store.ledger, self.run.id)
         self.store.ledger.write(self.run, heart.runner(), *settings_of(self.run))
+        origin = OriginReader(self.root, asks_git=self._asks_git)  # where that write fails, nobody waits for git
         heart.start()
         try:
             with captured():
