@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from drivetrain.cli.screen import Screen
 
 _TIMEOUT_S = 10
+# What helps, by the status that the server answers with.
+_REMEDIES = {
+    401: "set serve.token (DRIVETRAIN_SERVE_TOKEN in the environment)",
+    404: "name the service's own address; of a server that answers for several it is http://HOST:PORT/SERVICE",
+}
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,9 +109,7 @@ def _fetched(url: str, token: str) -> bytes:
     except HTTPError as error:
         raise UsageError(
             f"{url} answers with {error.code}: {error.read()[:200].decode(errors='replace')}",
-            remedy="set serve.token (DRIVETRAIN_SERVE_TOKEN in the environment)"
-            if error.code == 401
-            else "see `drivetrain models`: is there a champion?",
+            remedy=_REMEDIES.get(error.code, "see `drivetrain models`: is there a champion?"),
         ) from error
     except (URLError, OSError) as error:
         raise UsageError(f"{url} cannot be reached: {error}", remedy="start `drivetrain serve` first") from error

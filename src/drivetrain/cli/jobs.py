@@ -40,7 +40,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
     except RequestError as error:
         raise UsageError(error.message, remedy="`drivetrain jobs` lists them, each with its state") from error
     found = changed or queue.find(state=options.state, limit=options.limit)
-    return [status_of(job) for job in found]
+    return [status_of(job, job.base) for job in found]
 
 
 def show(result: Any, screen: Screen) -> None:

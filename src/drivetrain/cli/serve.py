@@ -1,11 +1,11 @@
-"""Answer requests with the champion of a model, or say where the time of a request goes."""
+"""Answer requests with the champion of a model, or of several, or say where the time of a request goes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from drivetrain.cli.project import open_project
-from drivetrain.cli.service import chosen_service
+from drivetrain.cli.service import choosing, chosen_services
 from drivetrain.errors import UsageError
 from drivetrain.registry.registry import champion_of
 
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "service", nargs="?", default="", help="which service; not needed where only one is called by no other"
-    )
+    choosing(parser)
     parser.add_argument("--host", help="the address to listen on; a public one needs serve.token")
     parser.add_argument("--port", type=int, help="the port; 8000 by default")
     parser.add_argument("--grpc-port", type=int, help="a port on which gRPC is answered as well; none by default")
@@ -39,27 +37,37 @@ def _served(options: Namespace, screen: Screen) -> NoReturn:
     from drivetrain.serving.server import serve
 
     opened = open_project(options)
-    service = chosen_service(opened.system, options.service)
+    chosen = chosen_services(opened.system, options.services, is_all=options.all)
+    answered = chosen if isinstance(chosen, list) else [chosen]
     project = opened.project
     host = options.host or project.get("serve.host")
     port = options.port or project.get("serve.port")
     grpc_port = options.grpc_port or project.get("serve.grpc_port")
     workers = options.workers or project.get("serve.workers")
-    if champion_of(opened.store.ledger, service.model.name) is None:
-        screen.note(f"{service.model.name} has no champion yet: answers begin as soon as `drivetrain run` has made one")
+    for service in answered:
+        if champion_of(opened.store.ledger, service.model.name) is None:
+            name = service.model.name
+            screen.note(f"{name} has no champion yet: answers begin as soon as `drivetrain run` has made one")
     opened.store.close()
-    said = [f"{service.name} answers at http://{host}:{port}  (its page: http://{host}:{port}/docs; Ctrl-C ends it)"]
+    url = f"http://{host}:{port}"
+    said = [f"{each.name} answers at {url}/{each.name}  (its page: {url}/{each.name}/docs)" for each in answered]
+    if isinstance(chosen, list):
+        said.append(f"{url} lists them; Ctrl-C ends it")
+    else:
+        said = [f"{chosen.name} answers at {url}  (its page: {url}/docs; Ctrl-C ends it)"]
     if grpc_port:
-        said.append(f"{service.name} answers gRPC at {host}:{grpc_port}")
-    services = [part.name for part in opened.system.of_role("service")]
-    for each in service.called():
-        address = project.get("serve.addresses").get(each.name)
-        said.append(f"{service.name} calls {each.name}, " + (f"at {address}" if address else "which answers beside it"))
+        names = " and ".join(each.name for each in answered)
+        said.append(f"{names} answer{'' if len(answered) > 1 else 's'} gRPC at {host}:{grpc_port}")
+    for service in answered:
+        for each in service.called():
+            address = project.get("serve.addresses").get(each.name)
+            where = f"at {address}" if address else "which answers beside it"
+            said.append(f"{service.name} calls {each.name}, {where}")
     words = "" if screen.is_json else "\n".join(said)
     serve(
         project,
-        service,
-        services=services,
+        tuple(each.terms() for each in chosen) if isinstance(chosen, list) else chosen.terms(),
+        services=[part.name for part in opened.system.of_role("service")],
         host=host,
         port=port,
         workers=workers,
@@ -78,7 +86,9 @@ def _explained(options: Namespace, screen: Screen) -> Any:
                 f"--explain-speed measures a server of its own, and {option} is another's", remedy=f"leave {option} out"
             )
     opened = open_project(options)
-    service = chosen_service(opened.system, options.service)
+    service = chosen_services(opened.system, options.services, is_all=options.all)
+    if isinstance(service, list):
+        raise UsageError("--explain-speed measures one service at a time", remedy="name one")
     champion = champion_of(opened.store.ledger, service.model.name)
     if champion is None:
         raise UsageError(f"{service.model.name} has no champion yet", remedy="`drivetrain run` trains one")

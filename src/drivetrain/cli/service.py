@@ -7,26 +7,52 @@ from typing import TYPE_CHECKING
 from drivetrain.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Sequence
+
     from drivetrain.serving.service import Service
     from drivetrain.system.system import System
 
 
-def chosen_service(system: System, name: str) -> Service:
+def choosing(parser: ArgumentParser) -> None:
+    """Let a command be told for which services a server answers."""
+    told = "which service; not needed where only one is called by no other. Of several, each is asked below its name"
+    parser.add_argument("services", nargs="*", metavar="service", help=told)
+    parser.add_argument("--all", action="store_true", help="all services, each below its name")
+
+
+def chosen_services(system: System, names: Sequence[str], *, is_all: bool) -> Service | list[Service]:
+    """Return the service that is meant, as `chosen_service` does, or those that answer together."""
+    if is_all:
+        if names:
+            raise UsageError("--all means every service, and some are named", remedy="leave out the names, or --all")
+        return _declared(system)
+    if len(names) > 1:
+        return [chosen_service(system, name) for name in dict.fromkeys(names)]
+    return chosen_service(system, *names, remedy="name one or more of {}, or take --all")
+
+
+def chosen_service(system: System, name: str = "", *, remedy: str = "name one of {}") -> Service:
     """Return the service called `name`, or the only one there is, or the only one that no other calls."""
-    services: dict[str, Service] = {part.name: part for part in system.of_role("service")}
+    services = {each.name: each for each in _declared(system)}
     if name:
         if name not in services:
             raise NotFound(kind="service", name=name, known=list(services))
         return services[name]
+    called = {each.name for service in services.values() for each in service.called()}
+    chosen = [service for name, service in services.items() if name not in called]
+    if len(chosen) > 1:
+        raise UsageError("there are several services", remedy=remedy.format(", ".join(services)))
+    return chosen[0]
+
+
+def _declared(system: System) -> list[Service]:
+    services: list[Service] = system.of_role("service")
     if not services:
         raise UsageError(
             f"the system {system.name!r} declares no service", remedy="add `service = dt.Service(model)` to its file"
         )
-    called = {each.name for service in services.values() for each in service.called()}
-    chosen = [service for name, service in services.items() if name not in called]
-    if len(chosen) > 1:
-        raise UsageError("there are several services", remedy=f"name one of {', '.join(services)}")
-    return chosen[0]
+    return services
 
 
 def chosen_model(system: System) -> str:

@@ -78,25 +78,38 @@ def examples_of(target: Target) -> list[bytes]:
     """
     if target.method not in ("POST", "PUT", "PATCH"):
         return [b""]
-    where = urljoin(target.url, "/openapi.json")
     path = urlsplit(target.url).path
+    reasons = []
+    # A service that stands below a path has its description there, and not at the root.
+    for folder in [path[:end] for end, letter in enumerate(path) if letter == "/"] or [""]:
+        found, reason = _described(target, folder)
+        if found:
+            return [msgspec.json.encode(found[0])]
+        reasons.append(reason)
+    raise UsageError("; ".join(reasons), remedy="give the request with --body FILE")
+
+
+def _described(target: Target, folder: str) -> tuple[list[Any], str]:
+    """Return the examples in the description that stands in a folder of the server, or why there are none.
+
+    Raises:
+        UsageError: the server does not answer.
+    """
+    where = urljoin(target.url, f"{folder}/openapi.json")
+    path = urlsplit(target.url).path.removeprefix(folder)
     unknown = f"{where} has no example of a request to {path}"
     try:
         request = urllib.request.Request(where, headers=target.headers)  # noqa: S310  # the user's own URL, checked
         with urllib.request.urlopen(request, timeout=_DESCRIPTION_S) as answer:  # noqa: S310
             description = json.load(answer)
         content = description["paths"][path][target.method.lower()]["requestBody"]["content"]["application/json"]
+        return _examples(content), unknown
     except urllib.error.HTTPError as error:
-        unknown = f"{where} answers {error.code}"
-        content = {}
+        return [], f"{where} answers {error.code}"
     except OSError as error:
         raise UsageError(f"{where} does not answer: {error}", remedy="start the server, or mend --url") from error
     except (ValueError, LookupError, TypeError):
-        content = {}
-    found = _examples(content)
-    if not found:
-        raise UsageError(unknown, remedy="give the request with --body FILE")
-    return [msgspec.json.encode(found[0])]
+        return [], unknown
 
 
 def _examples(content: Any) -> list[Any]:

@@ -295,6 +295,13 @@ class Desk:
         notes = [arm.build_note for arm in arms if arm.build_note]
         return told | ({"problems": problems} if problems else {}) | ({"notes": notes} if notes else {})
 
+    async def standing(self) -> dict[str, Any]:
+        """Return the same with what has to be asked of others: their state is not known here."""
+        told = self.readiness()
+        if problems := await self.health():
+            told |= {"status": "waiting", "problems": [*told.get("problems", []), *problems]}
+        return told
+
     def totals(self) -> Totals:
         """Return the counters of all workers."""
         return totals(self._folder)
@@ -306,4 +313,4 @@ class Desk:
 
     def all_metrics(self) -> str:
         """Return the same with those of the services that are called in this worker."""
-        return merged([desk.metrics() for desk in (self, *self.exchange.desks)])
+        return merged([desk.metrics() for desk in (self, *self.exchange.called(self.service))])

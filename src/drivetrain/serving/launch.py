@@ -24,10 +24,11 @@ SERVER = "drivetrain.serving"
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """A server to be: which service of which store it answers for, where, and on what conditions.
 
-    `words` are what it says when it answers.
+    One `service` is answered at the root, and several are each answered below their names. `words` are what it says
+    when it answers.
     """
 
-    service: Terms
+    service: Terms | tuple[Terms, ...]
     store: str
     host: str = "127.0.0.1"
     port: int = 8000
@@ -37,6 +38,12 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     callbacks: Callbacks = Callbacks()
     addresses: Addresses = Addresses()
     words: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it answers for, in a word that a list of processes shows."""
+        services = (self.service,) if isinstance(self.service, Terms) else self.service
+        return ",".join(each.name for each in services)
 
 
 def become(launch: Launch) -> NoReturn:
@@ -71,7 +78,7 @@ def started(launch: Launch, output: IO[bytes], module: str = SERVER, *told: str)
 
 def _command(launch: Launch, handle: int, module: str = SERVER, *told: str) -> list[str]:
     # Safe from modules of the user's folder that are called as ones of the standard library.
-    return [sys.executable, "-P", "-m", module, launch.service.name, str(handle), *told]
+    return [sys.executable, "-P", "-m", module, launch.name, str(handle), *told]
 
 
 def handed_over(handle: int) -> Launch:

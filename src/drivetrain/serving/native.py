@@ -37,10 +37,12 @@ _BINARY = [NAMES[kind] for kind in ("arrow stream", "arrow file", "parquet")]
 
 
 class Native:
-    """Answers in our own protocol."""
+    """Answers in our own protocol; `base` is the path below which it is asked."""
 
-    def __init__(self, desk: Desk, others: Sequence[Route] = (), more_metrics: Callable[[], str] = str) -> None:
-        self._desk, self._others, self._more_metrics = desk, others, more_metrics
+    def __init__(
+        self, desk: Desk, others: Sequence[Route] = (), more_metrics: Callable[[], str] = str, *, base: str = ""
+    ) -> None:
+        self._desk, self._others, self._more_metrics, self._base = desk, others, more_metrics, base
 
     def routes(self) -> list[Route]:
         """Return what it answers."""
@@ -179,9 +181,7 @@ class Native:
 
     async def readiness(self, request: Request) -> Answer:
         """Tell whether there is a version to answer with, which, and what is amiss."""
-        told = self._desk.readiness()
-        if problems := await self._desk.health():
-            told |= {"status": "waiting", "problems": [*told.get("problems", []), *problems]}
+        told = await self._desk.standing()
         return Answer(200 if told["status"] == "ready" else 503, JSON, as_json(told))
 
     async def metrics(self, request: Request) -> Answer:
@@ -213,7 +213,7 @@ class Native:
         from drivetrain.serving.openapi import description
 
         live = self._desk.live()
-        return Answer(200, JSON, as_json(description(self._desk.service, live, self._of_use(live))))
+        return Answer(200, JSON, as_json(description(self._desk.service, live, self._of_use(live), base=self._base)))
 
     async def contract(self, request: Request) -> Answer:
         """Give the typed gRPC service as the text of a .proto file."""
@@ -228,7 +228,9 @@ class Native:
 
         desk = self._desk
         live = desk.answering
-        return Answer(200, HTML, page(desk.service, live, desk.problem, self._of_use(live), desk.totals()))
+        routes = self._of_use(live)
+        shown = page(desk.service, live, desk.problem, routes, desk.totals(), is_listed=bool(self._base))
+        return Answer(200, HTML, shown)
 
     def _of_use(self, live: Live | None) -> list[Route]:
         """Return the routes that are of use for what answers now."""

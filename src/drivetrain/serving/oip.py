@@ -207,18 +207,11 @@ class Oip:
 
     async def statistics(self, request: Request) -> Answer:
         """Tell how much was answered, in the form of Triton's statistics; what we do not count is zero."""
-        versions = self._versions(request)
-        totals = self._desk.totals()
-        champion = self._desk.live().champion.version.id
-        return _told({"model_stats": [_statistics(each, totals, each.id == champion) for each in versions]})
+        return _told({"model_stats": statistics_of(self._desk, self._versions(request))})
 
     async def index(self, request: Request) -> Answer:
         """List the versions that answer."""
-        live = self._desk.answering
-        arms = [each.version for each in (live.champion, live.challenger) if each] if live else []
-        return _told(
-            [{"name": each.model, "version": str(each.number), "state": "READY", "reason": ""} for each in arms]
-        )
+        return _told(index_of(self._desk))
 
     async def load(self, request: Request) -> Answer:
         """Refuse: which version answers is decided in the registry, where it is kept why."""
@@ -258,8 +251,7 @@ class Oip:
             raise RequestError(
                 status=404, message=f"there is no model {name[:60]!r} here; this is {self._desk.service.model!r}"
             )
-        live = self._desk.live()
-        versions = [each.version for each in (live.champion, live.challenger) if each]
+        versions = _arms(self._desk.live())
         found = [each for each in versions if not number or str(each.number) == number]
         if not found:
             known = " and ".join(str(each.number) for each in versions)
@@ -366,6 +358,23 @@ def _configured(tensors: Sequence[Described]) -> list[dict[str, Any]]:
         {"name": each.name, "data_type": f"TYPE_{kinds.get(each.datatype, each.datatype)}", "dims": each.shape}
         for each in tensors
     ]
+
+
+def _arms(live: Live) -> list[Version]:
+    return [each.version for each in (live.champion, live.challenger) if each]
+
+
+def index_of(desk: Desk) -> list[dict[str, str]]:
+    """Return the versions that answer for a service, as the protocol lists them."""
+    arms = _arms(desk.answering) if desk.answering else []
+    return [{"name": each.model, "version": str(each.number), "state": "READY", "reason": ""} for each in arms]
+
+
+def statistics_of(desk: Desk, versions: Sequence[Version] | None = None) -> list[dict[str, Any]]:
+    """Return how much versions of a service have answered: some, or all that answer now."""
+    live, totals = desk.live(), desk.totals()
+    champion = live.champion.version.id
+    return [_statistics(each, totals, each.id == champion) for each in versions or _arms(live)]
 
 
 def _statistics(version: Version, totals: Totals, is_champion: bool) -> dict[str, Any]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from drivetrain.serving.live import Live
     from drivetrain.serving.patience import Patience
 
+# Where a request is passed on to an engine; its body names the model.
+PASSED = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 _KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 # Longer requests and texts than this are logged by their digest, or cut.
 _MOST_LOGGED_BYTES = 32 << 10
@@ -40,12 +42,11 @@ class OpenAI:
 
     def routes(self) -> list[Route]:
         """Return what it answers."""
-        passed = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
         return [
             Route("GET", "/v1/models", self.models, refuse=refusal, fits=_speaks),
             *[
                 Route("POST", path, self.passed, takes=("application/json",), refuse=refusal, fits=_speaks)
-                for path in passed
+                for path in PASSED
             ],
         ]
 
@@ -53,21 +54,14 @@ class OpenAI:
         """Tell the name of the model as clients of the service know it."""
         if not _speaks(self._desk.live()):
             return await self._other_models(request)
-        version = self._desk.live().champion.version
-        told = {
-            "id": version.model,
-            "object": "model",
-            "created": int(version.created_at.timestamp()),
-            "owned_by": self._desk.service.name,
-        }
-        return Answer(200, JSON, as_json({"object": "list", "data": [told]}))
+        return Answer(200, JSON, as_json({"object": "list", "data": models_of(self._desk)}))
 
     async def passed(self, request: Request) -> Answer | Streamed:
         """Pass a request on, whole or as a stream."""
         body = _object(request.body)
         (name,) = self._desk.names.take(1)
         arm_name, arm = self._arm(name)
-        known = (arm.version.model, arm.version.id)
+        known = (arm.version.model, arm.version.id, self._desk.service.name)
         if body.get("model", known[0]) not in known:
             raise RequestError(status=404, message=f"the model is {known[0]!r}, and not {str(body['model'])[:100]!r}")
         assert isinstance(arm.model, OpenAIModel)
@@ -259,6 +253,16 @@ class _Asked:
             streams=None if ended is None else [ended],
         )
         self._desk.logbook.write(msgspec.json.encode(line) + b"\n", 1)
+
+
+def models_of(desk: Desk) -> list[dict[str, Any]]:
+    """Return the models of a service as clients know them: one, or none where its version speaks another protocol."""
+    live = desk.answering
+    if live is None or not _speaks(live):
+        return []
+    version = live.champion.version
+    made = int(version.created_at.timestamp())
+    return [{"id": version.model, "object": "model", "created": made, "owned_by": desk.service.name}]
 
 
 def _speaks(live: Live) -> bool:

@@ -47,8 +47,11 @@ _PROBLEMS: dict[str, Any] = {
 }
 
 
-def description(service: Terms, live: Live, routes: Sequence[Route]) -> dict[str, Any]:
-    """Return the description of some routes; its examples are real rows and can be sent as they stand."""
+def description(service: Terms, live: Live, routes: Sequence[Route], *, base: str = "") -> dict[str, Any]:
+    """Return the description of some routes; its examples are real rows and can be sent as they stand.
+
+    `base` is the path below which they are.
+    """
     version = live.champion.version
     signature = version.signature
     reader = live.reader
@@ -66,6 +69,7 @@ def description(service: Terms, live: Live, routes: Sequence[Route]) -> dict[str
             "version": version.id,
             "description": _told(version, signature),
         },
+        **({"servers": [{"url": base}]} if base else {}),
         "paths": paths,
         "components": {
             "schemas": _components([*live.reader.columns, *signature.outputs])

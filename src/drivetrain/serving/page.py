@@ -13,7 +13,7 @@ from drivetrain.serving.openapi import description, example_request
 from drivetrain.serving.requests import wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from drivetrain.registry.version import Signature
     from drivetrain.serving.counters import Totals
@@ -25,25 +25,43 @@ if TYPE_CHECKING:
 _ORIGIN = '<span class="origin">http://127.0.0.1:8000</span>'
 
 
-def page(service: Terms, live: Live | None, problem: str, routes: Sequence[Route], totals: Totals) -> str:
-    """Return the page, whether or not there is a version to answer with; `totals` are what the workers have done."""
+def page(
+    service: Terms, live: Live | None, problem: str, routes: Sequence[Route], totals: Totals, *, is_listed: bool = False
+) -> str:
+    """Return the page, whether or not there is a version to answer with; `totals` are what the workers have done.
+
+    One that `is_listed` leads to the page of all services of the server, which is above it.
+    """
+    links = {"OpenAPI": "openapi.json", "Metrics": "metrics", "Readiness": "readyz", "Versions": "version"}
+    if is_listed:
+        links = {"All services": "../"} | links
     if live is None:
-        reason = problem or f"{service.model} has no champion yet: run the pipeline, and this page comes to life"
-        return _filled(service.name, _badge("bad", "not ready"), escape(reason), "")
+        return filled(service.name, badge("bad", "not ready"), escape(problem or silent(service)), "", links)
     signature = live.champion.version.signature
-    badges = _badge("good", f"<b>{escape(live.champion.version.id)}</b> answers")
-    if live.challenger is not None:
-        badges += _badge("", f"<b>{escape(live.challenger.version.id)}</b> answers {live.want.share:.0%} as canary")
+    badges = answering(live)
     if service.cache is not None:
         share = (
             f"<b>{totals.cache_known / totals.cache_rows:.1%}</b> of {totals.cache_rows:,}"
             if totals.cache_rows
             else "no"
         )
-        badges += _badge("", f"{share} rows answered from what is known")
+        badges += badge("", f"{share} rows answered from what is known")
     if problem:
-        badges += _badge("bad", escape(problem))
-    return _filled(service.name, badges, _summary(signature), _body(service, live, routes))
+        badges += badge("bad", escape(problem))
+    return filled(service.name, badges, summary(signature), _body(service, live, routes), links)
+
+
+def silent(service: Terms) -> str:
+    """Return why nothing answers where nothing is amiss."""
+    return f"{service.model} has no champion yet: run the pipeline, and this page comes to life"
+
+
+def answering(live: Live) -> str:
+    """Return which versions answer."""
+    told = badge("good", f"<b>{escape(live.champion.version.id)}</b> answers")
+    if live.challenger is not None:
+        told += badge("", f"<b>{escape(live.challenger.version.id)}</b> answers {live.want.share:.0%} as canary")
+    return told
 
 
 @cache
@@ -51,16 +69,20 @@ def _template() -> str:
     return (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 
 
-def _filled(name: str, badges: str, summary: str, body: str) -> str:
-    text = _template().replace("%service%", escape(name)).replace("%badges%", badges)
-    return text.replace("%summary%", summary).replace("%body%", body)
+def filled(title: str, badges: str, told: str, body: str, links: Mapping[str, str]) -> str:
+    """Return a page; `links` at its foot lead elsewhere, each from the folder that the page is in."""
+    nav = "".join(f'<a href="{path}">{text}</a>' for text, path in links.items())
+    text = _template().replace("%title%", escape(title)).replace("%badges%", badges)
+    return text.replace("%summary%", told).replace("%nav%", nav).replace("%body%", body)
 
 
-def _badge(kind: str, text: str) -> str:
+def badge(kind: str, text: str) -> str:
+    """Return a word or two that stand out; of the kind `good` or `bad`, or of none."""
     return f'<span class="badge {kind}">{text}</span>'
 
 
-def _summary(signature: Signature) -> str:
+def summary(signature: Signature) -> str:
+    """Return in a sentence what a version gives."""
     label = f"<code>{escape(signature.label)}</code>"
     if signature.task == "binary":
         return f"Gives the probability that {label} is <code>{escape(_json(signature.classes[-1]))}</code>."

@@ -1,4 +1,4 @@
-"""The server: worker processes that answer for a service on one address."""
+"""The server: worker processes that answer for a service, or for several, on one address."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import Refused, UsageError
-from drivetrain.serving.app import LOCAL_NAMES, App
+from drivetrain.serving.app import App
 from drivetrain.serving.calls.addresses import Addresses, addresses_of
+from drivetrain.serving.entrance import LOCAL_NAMES
+from drivetrain.serving.front.directory import check_names
 from drivetrain.serving.grpc import check_installed
 from drivetrain.serving.jobs.terms import Callbacks, callbacks_of
 from drivetrain.serving.launch import Launch, become
+from drivetrain.serving.service import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from typing import NoReturn
 
-    from drivetrain.serving.service import Service, Terms
     from drivetrain.system.settings import Project
 
 # A worker is the unit of parallelism. Threads of a library's own wait for each other in a busy loop on a machine that
@@ -40,7 +42,7 @@ DRAIN_S = 10
 
 def serve(
     project: Project,
-    service: Service,
+    service: Terms | tuple[Terms, ...],
     *,
     services: Collection[str],
     host: str,
@@ -49,17 +51,19 @@ def serve(
     grpc_port: int,
     words: str = "",
 ) -> NoReturn:
-    """Turn this process into one that answers requests to a service; see `run`.
+    """Turn this process into one that answers requests to a service, or to several below their names; see `run`.
 
     `services` names all that the system has: one that is called is loaded beside the other, or asked at the address
     that `serve.addresses` has for it. `words` are said when it answers.
 
     Raises:
         Refused: the address is public, and there is no token.
-        UsageError: a port is taken.
+        UsageError: a port is taken, or a name cannot stand in an address.
         MissingExtra: there is a port for gRPC, and no library for it.
     """
     token = project.get("serve.token")
+    if not isinstance(service, Terms):
+        check_names(service)
     check_address(host, token)
     check_port(host, port)
     check_grpc(host, grpc_port, http_port=port)
@@ -68,7 +72,7 @@ def serve(
     check_callbacks(callbacks)
     become(
         Launch(
-            service=service.terms(),
+            service=service,
             store=str(project.store_path),
             host=host,
             port=port,
@@ -153,15 +157,21 @@ def check_grpc(host: str, port: int, *, http_port: int, instead: str = "--grpc-p
         check_port(host, port, instead=instead)
 
 
-def _load(target: str, make: Callable[..., App], service: Terms, store_path: Path, **options: Any) -> Any:
-    return make(service, store_path, **options)
+def _load(
+    target: str, make: Callable[..., App], service: Terms | tuple[Terms, ...], store_path: Path, **options: Any
+) -> Any:
+    if isinstance(service, Terms):
+        return make(service, store_path, **options)
+    from drivetrain.serving.front.front import Front
+
+    return Front(service, store_path, **options)
 
 
 def run(launch: Launch, make: Callable[..., App] = App) -> None:
     """Answer requests from this process and its workers until SIGTERM or SIGINT, then finish what has been begun.
 
     A worker that dies is replaced, and the others answer on. With a `grpc_port` the same workers answer gRPC there.
-    `make` makes the application in each worker, to which it travels.
+    `make` makes the application of a single service in each worker, to which it travels.
     """
     import multiprocessing
 
@@ -179,10 +189,10 @@ def run(launch: Launch, make: Callable[..., App] = App) -> None:
         os.environ.setdefault(name, threads)
     # A worker begins as a clean process: one forked off would inherit polars' threads in the middle of their work.
     multiprocessing.set_start_method("spawn", force=True)
-    service, host = launch.service, launch.host
+    host = launch.host
     hosts = LOCAL_NAMES if is_loopback(host) else ()
     server = MPServer(
-        service.name,
+        launch.name,
         address=host.strip("[]"),
         port=launch.port,
         interface=Interfaces.RSGI,
@@ -198,7 +208,7 @@ def run(launch: Launch, make: Callable[..., App] = App) -> None:
     loader = partial(
         _load,
         make=make,
-        service=service,
+        service=launch.service,
         store_path=Path(launch.store),
         token=launch.token,
         hosts=hosts,

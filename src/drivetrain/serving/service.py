@@ -62,13 +62,15 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     calls: tuple[Terms, ...] = ()
 
     def serves(self, name: str) -> bool:
-        """Return whether a client's name for a model is that of ours: one that KServe knows has hyphens.
+        """Return whether a client's name for a model is that of ours, or the service's.
 
-        >>> terms = Terms(name="service", model="sklearn_iris")
-        >>> terms.serves("sklearn-iris"), terms.serves("sklearn.iris")
-        (True, False)
+        One that KServe knows has hyphens.
+
+        >>> terms = Terms(name="flowers", model="sklearn_iris")
+        >>> terms.serves("sklearn-iris"), terms.serves("flowers"), terms.serves("sklearn.iris")
+        (True, True, False)
         """
-        return name.replace("-", "_") == self.model
+        return name.replace("-", "_") == self.model or name == self.name
 
 
 class Service(Part, frozen=True, eq=False):

@@ -49,7 +49,7 @@ class TracedApp(App):
         self._set_up()
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
-        live = self._desk.live()
+        live = self.desk.live()
         worker = Worker(
             build=live.champion.build,
             is_awaited=live.is_awaited,
@@ -86,7 +86,7 @@ class TracedApp(App):
 
     def _set_up(self) -> None:
         """Put the stopwatch to each stage."""
-        desk, live = self._desk, self._desk.live()
+        desk, live = self.desk, self.desk.live()
         _put(desk, desk.ask_text, self._asked)
         _put(desk.counters, desk.counters.answered, self._own("counters"))
         _put(desk.counters, desk.counters.add, self._stage("counters"))

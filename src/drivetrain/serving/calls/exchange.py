@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from drivetrain.serving.calls.addresses import Addresses
+    from drivetrain.serving.calls.httpx import Elsewhere
     from drivetrain.serving.desk import Desk
     from drivetrain.serving.service import Terms
 
@@ -41,33 +42,53 @@ class Port(Protocol):
         """Return what is amiss where that has to be asked for."""
         ...
 
-    async def close(self) -> None:
-        """Let it go."""
-        ...
-
 
 class Exchange:
-    """The called services of one worker, those that are called by these included."""
+    """The desks of one worker: those of the services that it answers for, and of those that these call."""
 
     def __init__(self, make_desk: Callable[..., Desk], addresses: Addresses) -> None:
         self._make_desk, self._addresses = make_desk, addresses
+        self._desks: dict[str, Desk] = {}
         self._ports: dict[str, Port] = {}
-        self.desks: list[Desk] = []
+        self._elsewhere: list[Elsewhere] = []
 
-    def open(self, service: Terms) -> None:
-        """Take in what a service calls: each at its address, or else loaded here."""
+    def desk(self, service: Terms) -> Desk:
+        """Return the desk of a service, with all that it calls: one for everybody who asks it, loaded once."""
+        found = self._desks.get(service.name)
+        if found is None:
+            for each in service.calls:
+                if each.name not in self._ports:
+                    self._ports[each.name] = self._opened(each)
+            found = self._desks[service.name] = self._make_desk(service=service, exchange=self)
+        return found
+
+    def _opened(self, service: Terms) -> Port:
+        """Return where a called service answers: at its address, or else here."""
+        if service.name not in self._addresses.urls:
+            return Local(self.desk(service))
+        from drivetrain.serving.calls.httpx import Elsewhere
+
+        self._elsewhere.append(Elsewhere(service, self._addresses))
+        return self._elsewhere[-1]
+
+    @property
+    def desks(self) -> list[Desk]:
+        """All desks, a called one before those that call it."""
+        return list(self._desks.values())
+
+    def called(self, service: Terms) -> list[Desk]:
+        """Return the desks here that a service calls, and those that these call."""
+        found: dict[str, Desk] = {}
         for each in service.calls:
-            if each.name in self._ports:
-                continue
-            if each.name in self._addresses.urls:
-                from drivetrain.serving.calls.httpx import Elsewhere
+            if each.name not in self._addresses.urls:
+                inner = {desk.service.name: desk for desk in self.called(each)}
+                found |= {**inner, each.name: self._desks[each.name]}
+        return list(found.values())
 
-                self._ports[each.name] = Elsewhere(each, self._addresses)
-                continue
-            self.open(each)
-            desk = self._make_desk(service=each, exchange=self)
-            self.desks.append(desk)
-            self._ports[each.name] = Local(desk)
+    @property
+    def is_busy(self) -> bool:
+        """Whether requests wait at a desk, or are being answered in a thread."""
+        return any(desk.is_busy for desk in self._desks.values())
 
     def port(self, name: str) -> Port:
         """Return where a service answers.
@@ -95,7 +116,9 @@ class Exchange:
 
     async def close(self) -> None:
         """Let all go."""
-        for port in self._ports.values():
+        for desk in reversed(self._desks.values()):
+            desk.close()
+        for port in self._elsewhere:
             await port.close()
 
 
@@ -140,9 +163,6 @@ class Local:
 
     async def health(self) -> str:
         return "; ".join(await self._desk.health())
-
-    async def close(self) -> None:
-        self._desk.close()
 
 
 def predictions_of(reply: Reply) -> list[Prediction[Any]]:

@@ -9,7 +9,7 @@ from drivetrain.errors import RequestError
 from drivetrain.serving.grpc.method import Context, Method, read
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from drivetrain.serving.desk import Desk
     from drivetrain.serving.grpc.proto import Protos
@@ -23,11 +23,14 @@ _EVERY_S = 0.25
 
 
 class Health:
-    """Tells whether there is a version to answer with; a server that is about to end is no longer serving."""
+    """Tells whether there are versions to answer with; a server that is about to end is no longer serving.
 
-    def __init__(self, desk: Desk, protos: Protos, services: Iterable[str]) -> None:
-        self._desk, self._protos = desk, protos
-        self._services = ["", *services]
+    `services` has the desks that each service of gRPC needs, by its full name; the server itself needs all.
+    """
+
+    def __init__(self, protos: Protos, services: Mapping[str, Sequence[Desk]]) -> None:
+        self._protos = protos
+        self._services = {"": [desk for desks in services.values() for desk in desks]} | dict(services)
         self.is_ending = False
 
     def methods(self) -> dict[str, Method]:
@@ -67,7 +70,8 @@ class Health:
     def _status(self, name: str) -> int:
         if name not in self._services:
             return _UNKNOWN
-        return _SERVING if self._desk.answering is not None and not self.is_ending else _NOT_SERVING
+        are_ready = all(desk.answering is not None for desk in self._services[name])
+        return _SERVING if are_ready and not self.is_ending else _NOT_SERVING
 
     def _told(self, status: int) -> bytes:
         return bytes(self._protos.message(_RESPONSE)(status=status).SerializeToString())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from drivetrain import __version__
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from drivetrain.serving.grpc.proto import Protos
     from drivetrain.serving.requests import Row
 
-_SERVICE = "/inference.GRPCInferenceService/"
+SERVICE = "/inference.GRPCInferenceService/"
 # Which field of the typed contents has the elements of a datatype; the others come as bytes only.
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -52,29 +53,29 @@ _NOTHING = Reply([], [], [])
 _UNKNOWN_PARAMETERS = ("sequence_id", "classification")
 _EXTENSIONS = ("model_configuration", "model_repository", "statistics")
 # Messages of one stream that are worked on at once.
-_AT_ONCE = 256
+AT_ONCE = 256
 
 
 class Inference:
     """Answers in tensors. The model goes by its own name, and a version by its number."""
 
     def __init__(self, desk: Desk, protos: Protos) -> None:
-        self._desk, self._protos = desk, protos
+        self.desk, self._protos = desk, protos
         self._champion: Live | None = None
 
     def methods(self) -> dict[str, Method]:
         """Return what it answers."""
         return {
-            f"{_SERVICE}ServerLive": Method(one=self.server_live, is_open=True),
-            f"{_SERVICE}ServerReady": Method(one=self.server_ready, is_open=True),
-            f"{_SERVICE}ModelReady": Method(one=self.model_ready),
-            f"{_SERVICE}ServerMetadata": Method(one=self.server_metadata),
-            f"{_SERVICE}ModelMetadata": Method(one=self.model_metadata),
-            f"{_SERVICE}ModelInfer": Method(one=self.infer),
-            f"{_SERVICE}ModelStreamInfer": Method(stream=self.infer_stream),
-            f"{_SERVICE}ModelConfig": Method(one=self.model_config),
-            f"{_SERVICE}ModelStatistics": Method(one=self.statistics),
-            f"{_SERVICE}RepositoryIndex": Method(one=self.index),
+            f"{SERVICE}ServerLive": Method(one=self.server_live, is_open=True),
+            f"{SERVICE}ServerReady": Method(one=self.server_ready, is_open=True),
+            f"{SERVICE}ModelReady": Method(one=self.model_ready),
+            f"{SERVICE}ServerMetadata": Method(one=self.server_metadata),
+            f"{SERVICE}ModelMetadata": Method(one=self.model_metadata),
+            f"{SERVICE}ModelInfer": Method(one=self.infer),
+            f"{SERVICE}ModelStreamInfer": Method(stream=self.infer_stream),
+            f"{SERVICE}ModelConfig": Method(one=self.model_config),
+            f"{SERVICE}ModelStatistics": Method(one=self.statistics),
+            f"{SERVICE}RepositoryIndex": Method(one=self.index),
         }
 
     async def server_live(self, given: bytes, context: Context) -> bytes:
@@ -83,14 +84,14 @@ class Inference:
 
     async def server_ready(self, given: bytes, context: Context) -> bytes:
         """Tell whether there is a version to answer with."""
-        return self._told("ServerReadyResponse", ready=self._desk.answering is not None)
+        return self._told("ServerReadyResponse", ready=self.desk.answering is not None)
 
     async def model_ready(self, given: bytes, context: Context) -> bytes:
         """Tell whether a model, or one version of it, answers."""
         request = self._read("ModelReadyRequest", given)
-        if not self._desk.service.serves(request.name):
-            raise _unknown_model(request.name, self._desk.service.model)
-        live = self._desk.answering
+        if not self.desk.service.serves(request.name):
+            raise _unknown_model(request.name, self.desk.service.model)
+        live = self.desk.answering
         is_ready = live is not None and (not request.version or request.version in _numbers(live))
         return self._told("ModelReadyResponse", ready=is_ready)
 
@@ -129,10 +130,10 @@ class Inference:
     async def statistics(self, given: bytes, context: Context) -> bytes:
         """Tell what all workers have answered, over every protocol."""
         request = self._read("ModelStatisticsRequest", given)
-        live = self._live(request.name or self._desk.service.model, request.version)
-        sums = self._desk.totals()
+        live = self._live(request.name or self.desk.service.model, request.version)
+        sums = self.desk.totals()
         found = {
-            "name": self._desk.service.model,
+            "name": self.desk.service.model,
             "version": _numbers(live)[0],
             "inference_count": sums.rows,
             "execution_count": sums.batches,
@@ -146,46 +147,48 @@ class Inference:
 
     async def index(self, given: bytes, context: Context) -> bytes:
         """List the versions that answer."""
-        live = self._desk.answering
+        live = self.desk.answering
         numbers = _numbers(live) if live else []
-        ready = [{"name": self._desk.service.model, "version": number, "state": "READY"} for number in numbers]
-        waiting = [{"name": self._desk.service.model, "state": "UNAVAILABLE", "reason": self._desk.problem}]
+        ready = [{"name": self.desk.service.model, "version": number, "state": "READY"} for number in numbers]
+        waiting = [{"name": self.desk.service.model, "state": "UNAVAILABLE", "reason": self.desk.problem}]
         is_ready_wanted = self._read("RepositoryIndexRequest", given).ready
         return self._told("RepositoryIndexResponse", models=ready or ([] if is_ready_wanted else waiting))
 
     async def infer(self, given: bytes, context: Context) -> bytes:
         """Answer the rows of a request."""
         request = self._read("ModelInferRequest", given)
-        control = control_in(context, self._desk)
+        control = control_in(context, self.desk)
         response = await self._inferred(request, len(given), context, control)
         tell_status(context, control)
         return bytes(response.SerializeToString())
 
     async def infer_stream(self, given: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """Answer each request of a stream, in order; one that is refused does not end the stream."""
-
-        async def answered(message: bytes) -> bytes:
-            name = ""
-            try:
-                request = self._read("ModelInferRequest", message)
-                name = request.id
-                response = await self._inferred(request, len(message), context, control_in(context, self._desk))
-            except RequestError as error:
-                return self._told(
-                    "ModelStreamInferResponse", error_message=message_of(error), infer_response={"id": name}
-                )
-            if "triton_enable_empty_final_response" in request.parameters:
-                response.parameters["triton_final_response"].bool_param = True
-            return self._told("ModelStreamInferResponse", infer_response=response)
-
-        async for answer in in_order(given, answered, at_once=_AT_ONCE):
+        async for answer in in_order(given, partial(self.answered, context), at_once=AT_ONCE):
             yield answer
+
+    async def answered(self, context: Context, message: bytes) -> bytes:
+        """Answer a request of a stream, or tell why it is refused."""
+        name = ""
+        try:
+            request = self._read("ModelInferRequest", message)
+            name = request.id
+            response = await self._inferred(request, len(message), context, control_in(context, self.desk))
+        except RequestError as error:
+            return self.refused(error, name)
+        if "triton_enable_empty_final_response" in request.parameters:
+            response.parameters["triton_final_response"].bool_param = True
+        return self._told("ModelStreamInferResponse", infer_response=response)
+
+    def refused(self, error: RequestError, name: str) -> bytes:
+        """Return that the request of this name is refused, within a stream that goes on."""
+        return self._told("ModelStreamInferResponse", error_message=message_of(error), infer_response={"id": name})
 
     async def _inferred(self, request: Any, size_bytes: int, context: Context, control: Control | None) -> Any:
         live = self._live(request.model_name, request.model_version)
         if request.model_version:
             live = self._pinned(live, request.model_version)
-        within_s = patience(context, self._desk.service.timeout_s)
+        within_s = patience(context, self.desk.service.timeout_s)
         named = {*request.parameters, *(name for each in request.outputs for name in each.parameters)}
         if strange := [name for name in _UNKNOWN_PARAMETERS if name in named]:
             raise _bad(strange[0], "a parameter that means nothing here", "a request without it")
@@ -193,9 +196,9 @@ class Inference:
         signature = live.champion.version.signature
         if wanted:
             answers(_NOTHING, signature, wanted)  # an unknown output is refused before the model is asked
-        given = (request, live, self._desk.service.max_rows)
-        rows = _rows(*given) if size_bytes <= QUICK_BYTES else await self._desk.aside(_rows, *given)
-        reply = await self._desk.ask(live, rows, within_s=within_s, control=control)
+        given = (request, live, self.desk.service.max_rows)
+        rows = _rows(*given) if size_bytes <= QUICK_BYTES else await self.desk.aside(_rows, *given)
+        reply = await self.desk.ask(live, rows, within_s=within_s, control=control)
         outputs = answers(reply, signature, wanted)
         return self._message("ModelInferResponse")(
             model_name=request.model_name,
@@ -206,9 +209,9 @@ class Inference:
         )
 
     def _live(self, model: str, version: str) -> Live:
-        if not self._desk.service.serves(model):
-            raise _unknown_model(model, self._desk.service.model)
-        live = self._desk.live()
+        if not self.desk.service.serves(model):
+            raise _unknown_model(model, self.desk.service.model)
+        live = self.desk.live()
         if version and version not in _numbers(live):
             message = f"version {version[:40]!r} of {model} does not answer; {' and '.join(_numbers(live))} does"
             raise RequestError(status=404, message=message)

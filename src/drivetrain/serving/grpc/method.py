@@ -45,6 +45,37 @@ def read(protos: Protos, name: str, given: bytes) -> Any:
         raise RequestError(status=400, message=message) from None
 
 
+def check_size(given: bytes, limit: int) -> None:
+    """Refuse a message that is larger than the service takes, where the server lets in what is for another.
+
+    Raises:
+        RequestError: 413, it is.
+    """
+    if len(given) > limit:
+        raise RequestError(status=413, message=f"the message is too large; at most {limit:,} bytes are read")
+
+
+def limited(method: Method, limit: int) -> Method:
+    """Return a method that refuses messages of more than `limit` bytes."""
+
+    async def one(given: bytes, context: Context) -> bytes:
+        check_size(given, limit)
+        assert method.one is not None
+        return await method.one(given, context)
+
+    async def stream(given: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        async def checked() -> AsyncIterator[bytes]:
+            async for message in given:
+                check_size(message, limit)
+                yield message
+
+        assert method.stream is not None
+        async for answer in method.stream(checked(), context):
+            yield answer
+
+    return Method(one=one, is_open=method.is_open) if method.one else Method(stream=stream, is_open=method.is_open)
+
+
 def control_in(context: Context, desk: Desk) -> Control | None:
     """Return what the metadata of a call says of known answers, as HTTP's headers do; None where none are kept."""
     return None if desk.cached is None else control_of(dict(context.invocation_metadata() or ()))

@@ -122,7 +122,7 @@ class Typed:
     """Answers in messages of the signature."""
 
     def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+        self.desk = desk
         self._messages: Messages | None = None
         self.name = f"{package_of(desk.service.name)}.Predictor"
 
@@ -141,9 +141,9 @@ class Typed:
         Raises:
             RequestError: 503, nothing does.
         """
-        live = self._desk.live()
+        live = self.desk.live()
         if self._messages is None or self._messages.live is not live:
-            self._messages = Messages(self._desk.service.name, live)
+            self._messages = Messages(self.desk.service.name, live)
         return self._messages
 
     async def predict(self, given: bytes, context: Context) -> bytes:
@@ -156,8 +156,8 @@ class Typed:
         """Answer many rows, all or none."""
         messages = self.messages()
         rows = messages.read("Rows", given).rows
-        if len(rows) > self._desk.service.max_rows:
-            raise too_many_rows(len(rows), self._desk.service.max_rows)
+        if len(rows) > self.desk.service.max_rows:
+            raise too_many_rows(len(rows), self.desk.service.max_rows)
         return messages.told(await self._asked(messages, rows, len(given), context))
 
     async def predict_stream(self, given: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
@@ -178,13 +178,13 @@ class Typed:
         """Keep labels; they survive a power cut when this answers."""
         messages = self.messages()
         labels = messages.labels(given)
-        return messages.accepted(await self._desk.keep_labels(msgspec.json.encode(labels)))
+        return messages.accepted(await self.desk.keep_labels(msgspec.json.encode(labels)))
 
     async def _asked(self, messages: Messages, given: Sequence[Any], size_bytes: int, context: Context) -> list[Any]:
-        within_s = patience(context, self._desk.service.timeout_s)
-        rows = messages.rows(given) if size_bytes <= QUICK_BYTES else await self._desk.aside(messages.rows, given)
-        control = control_in(context, self._desk)
-        reply = await self._desk.ask(messages.live, rows, within_s=within_s, control=control)
+        within_s = patience(context, self.desk.service.timeout_s)
+        rows = messages.rows(given) if size_bytes <= QUICK_BYTES else await self.desk.aside(messages.rows, given)
+        control = control_in(context, self.desk)
+        reply = await self.desk.ask(messages.live, rows, within_s=within_s, control=control)
         tell_status(context, control)
         return messages.predictions(reply)
 

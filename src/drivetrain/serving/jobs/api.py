@@ -44,14 +44,16 @@ _LARGEST_PAGE = 500
 class JobsApi:
     """Takes jobs in, tells how they stand, and has a worker answer them in this process's idle room."""
 
-    def __init__(self, desk: Desk, store_path: Path, callbacks: Callbacks) -> None:
-        self._desk, self._callbacks = desk, callbacks
+    def __init__(self, desk: Desk, store_path: Path, callbacks: Callbacks, *, base: str = "") -> None:
+        self._desk, self._callbacks, self._base = desk, callbacks, base
         service = desk.service
         # Of its own: what waits for the disk here must not hold up the requests that are answered at once.
         self._store = Store.open(store_path)
         self._queue = Queue(self._store, service.name, service.jobs)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="jobs-api")
-        self._worker = JobWorker(store_path, service, callbacks, share=service.jobs.share, is_busy=lambda: desk.is_busy)
+        self._worker = JobWorker(
+            store_path, service, callbacks, share=service.jobs.share, is_busy=lambda: desk.exchange.is_busy
+        )
         self._worker.start()
 
     def close(self) -> None:
@@ -94,10 +96,12 @@ class JobsApi:
         body_sum = hashlib.sha256(request.body + b"\0" + callback_url.encode()).hexdigest()
         draft = msgspec.structs.replace(draft, idempotency_key=key or "", body_sum=body_sum, callback_url=callback_url)
         job, is_new = await self._apart(partial(self._queue.take, draft, rows))
-        headers = [*JSON, ("location", f"/jobs/{job.id}")]
-        if not is_new:
-            headers.append(("idempotency-replayed", "true"))
-        return Answer(202, headers, as_json(status_of(job)))
+        answer = self._accepted(job)
+        return answer if is_new else answer._replace(headers=[*answer.headers, ("idempotency-replayed", "true")])
+
+    def _accepted(self, job: Job) -> Answer:
+        headers = [*JSON, ("location", f"{self._base}/jobs/{job.id}")]
+        return Answer(202, headers, as_json(status_of(job, self._base)))
 
     def _draft(self, body: bytes) -> tuple[Job, bytes]:
         """Return the job of a body that has been checked, and its rows as an array for the version that answers it."""
@@ -126,6 +130,7 @@ class JobsApi:
             body_sum="",
             names=(first, last),
             created_at=now(),
+            base=self._base,
         )
         return draft, b"[" + b",".join(bytes(one_line(bytes(text))) for text in texts) + b"]"
 
@@ -139,7 +144,10 @@ class JobsApi:
             await asyncio.sleep(_LOOK_S)
             if await self._apart(self._queue.generation) != generation:
                 job, generation = await self._apart(partial(self._seen, job_id))
-        return _told(job)
+        return self._told(job)
+
+    def _told(self, job: Job) -> Answer:
+        return Answer(200, JSON, as_json(status_of(job, self._base)))
 
     def _seen(self, job_id: str) -> tuple[Job, int]:
         generation = self._queue.generation()
@@ -160,13 +168,13 @@ class JobsApi:
     async def cancel(self, request: Request) -> Answer:
         """End a job that has not ended."""
         _asked(request.query)
-        return _told(await self._apart(partial(self._queue.cancel, request.parameters["job"])))
+        return self._told(await self._apart(partial(self._queue.cancel, request.parameters["job"])))
 
     async def retry(self, request: Request) -> Answer:
         """Queue a job again that has failed."""
         _asked(request.query)
         job = await self._apart(partial(self._queue.retry, request.parameters["job"]))
-        return Answer(202, [*JSON, ("location", f"/jobs/{job.id}")], as_json(status_of(job)))
+        return self._accepted(job)
 
     async def list(self, request: Request) -> Answer:
         """List jobs, the newest first."""
@@ -177,7 +185,7 @@ class JobsApi:
         limit = int(_number(asked, "limit", _PAGE, 1, _LARGEST_PAGE))
         before = asked.get("before", "")
         found = await self._apart(partial(self._queue.find, state=state, limit=limit + 1, before=before))
-        told: dict[str, Any] = {"jobs": [status_of(job) for job in found[:limit]]}
+        told: dict[str, Any] = {"jobs": [status_of(job, self._base) for job in found[:limit]]}
         if len(found) > limit:
             told["before"] = found[limit - 1].id
         return Answer(200, JSON, as_json(told))
@@ -196,10 +204,6 @@ class JobsApi:
             raise
         except DrivetrainError as error:  # cleaned away in this very moment
             raise RequestError(status=404, message=error.message) from error
-
-
-def _told(job: Job) -> Answer:
-    return Answer(200, JSON, as_json(status_of(job)))
 
 
 def _asked(query: str, *known: str) -> Mapping[str, str]:

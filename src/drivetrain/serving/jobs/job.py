@@ -49,6 +49,8 @@ class Job(Record, frozen=True, kw_only=True):
     done_rows: int = 0
     result: str = ""
     error: str = ""
+    # The path below which its service was asked, where the server answers for several.
+    base: str = ""
     callback_url: str = ""
     # When it is told next; None where nobody is to be told any more.
     callback_at: datetime | None = None

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from drivetrain.serving.jobs.job import Job
 
 
-def status_of(job: Job) -> dict[str, Any]:
-    """Return how a job stands, without its rows and its result."""
+def status_of(job: Job, base: str) -> dict[str, Any]:
+    """Return how a job stands, without its rows and its result; `base` is the path below which its service is asked."""
     told: dict[str, Any] = {
         "id": job.id,
         "state": job.state,
@@ -27,7 +27,7 @@ def status_of(job: Job) -> dict[str, Any]:
     if job.error:
         told["error"] = job.error
     if job.state == "done":
-        told["result"] = f"/jobs/{job.id}/result"
+        told["result"] = f"{base}/jobs/{job.id}/result"
     if job.callback_url:
         told["callback"] = {"url": job.callback_url, "state": telling(job), "attempts": job.callback_attempts}
     return told

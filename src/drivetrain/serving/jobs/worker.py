@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import StoreError
 from drivetrain.serving.jobs.callback import tell_one
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from drivetrain.serving.jobs.job import Job
     from drivetrain.serving.jobs.terms import Callbacks
     from drivetrain.serving.service import Terms
 
@@ -108,7 +109,7 @@ class JobWorker:
         try:
             while not self._stopped.wait(LOOK_S):
                 try:
-                    while tell_one(queue, self._callbacks, status_of) and not self._stopped.is_set():
+                    while tell_one(queue, self._callbacks, _told) and not self._stopped.is_set():
                         pass
                 except Exception as error:
                     self._complain(error)
@@ -125,6 +126,10 @@ class JobWorker:
         except StoreError as error:
             LOG.error("%s", error)
         store.close()
+
+
+def _told(job: Job) -> dict[str, Any]:
+    return status_of(job, job.base)
 
 
 def work(store_path: Path, service: Terms, callbacks: Callbacks) -> None:
