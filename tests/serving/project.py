@@ -66,10 +66,10 @@ class Project:
         return found
 
     @contextmanager
-    def served(self, service: str = "", *, ready: bool = True, **settings: str) -> Iterator[Address]:
-        """Serve a service of the system until the block ends."""
+    def served(self, *words: str, ready: bool = True, **settings: str) -> Iterator[Address]:
+        """Serve services of the system until the block ends: those that the words name, or with such options."""
         port = free_port()
-        command = [*_COMMAND, "serve", *([service] if service else []), "--port", str(port)]
+        command = [*_COMMAND, "serve", *words, "--port", str(port)]
         process = subprocess.Popen(command, cwd=self.folder, env=_environment(settings), stdin=subprocess.DEVNULL)
         address = Address(port)
         try:
