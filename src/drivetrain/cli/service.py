@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def choosing(parser: ArgumentParser) -> None:
     """Let a command be told for which services a server answers."""
     told = "which service; not needed where only one is called by no other. Of several, each is asked below its name"
-    parser.add_argument("services", nargs="*", metavar="service", help=told)
+    parser.add_argument("services", nargs="*", metavar="SERVICE", help=told)
     parser.add_argument("--all", action="store_true", help="all services, each below its name")
 
 
