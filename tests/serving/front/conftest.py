@@ -124,7 +124,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @contextmanager
-def serving(project: Project, *words: str, **settings: str) -> Iterator[Many]:
+def serving(project: Project, *words: str, **settings: Any) -> Iterator[Many]:
     """Serve some services, also over gRPC, until the block ends."""
     port = free_port()
     with project.served(*words, "--grpc-port", str(port), **settings) as address:

@@ -124,7 +124,7 @@ def test_a_stream_of_triton_may_ask_several_models_and_goes_on_after_a_refusal(m
 def test_typed_services_health_and_reflection_stand_on_one_port(many: Many) -> None:
     grpc = pytest.importorskip("grpc", reason="grpcio is not installed")
     health = pytest.importorskip("grpc_health.v1.health_pb2")
-    from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+    reflection = pytest.importorskip("grpc_reflection.v1alpha.proto_reflection_descriptor_database")
 
     from drivetrain.serving.grpc.proto import Protos
 
@@ -154,7 +154,7 @@ def test_typed_services_health_and_reflection_stand_on_one_port(many: Many) -> N
         for name in ("", *names, "inference.GRPCInferenceService"):
             told = call("/grpc.health.v1.Health/Check", health.HealthCheckRequest(service=name))
             assert health.HealthCheckResponse.FromString(told).status == 1
-        assert set(names) < set(ProtoReflectionDescriptorDatabase(channel).get_services())
+        assert set(names) < set(reflection.ProtoReflectionDescriptorDatabase(channel).get_services())
 
 
 def test_a_token_is_asked_for_over_grpc_too(project: Project) -> None:
@@ -206,10 +206,13 @@ def test_the_client_of_openai_finds_each_model_by_its_name(engines: Address) -> 
     openai = pytest.importorskip("openai", reason="needs the client openai")
     client = openai.OpenAI(base_url=f"{engines.url}/v1", api_key="none", max_retries=0)
 
+    def chat(model: str) -> Any:
+        messages: Any = [{"role": "user", "content": f"for {model}"}]
+        return client.chat.completions.with_raw_response.create(model=model, messages=messages)
+
     told = {}
     for name in ("small", "large", "deep", "small@1"):
-        messages: Any = [{"role": "user", "content": f"for {name}"}]
-        raw = client.chat.completions.with_raw_response.create(model=name, messages=messages)
+        raw = chat(name)
         told[name] = (raw.headers["x-drivetrain-version"], raw.parse().choices[0].message.content)
 
     assert told == {
@@ -221,9 +224,9 @@ def test_the_client_of_openai_finds_each_model_by_its_name(engines: Address) -> 
     assert [each.id for each in client.models.list()] == ["small", "large"]
     assert engines.client.get("/v1/models").json()["models"] == ["plain", "small", "large"]
     with pytest.raises(openai.NotFoundError, match="there are plain of echoing, small of fast, large of deep"):
-        client.chat.completions.create(model="other", messages=messages)
+        chat("other")
     with pytest.raises(openai.NotFoundError, match="does not speak OpenAI's protocol"):
-        client.chat.completions.create(model="plain", messages=messages)
+        chat("plain")
 
 
 def test_a_chat_is_streamed_compressed_and_limited_as_its_service_says(engines: Address) -> None:

@@ -63,7 +63,7 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # gRPC has no t
 
     def _typed_methods(self) -> list[tuple[str, Method, Count]]:
         most = self._largest()
-        found = []
+        found: list[tuple[str, Method, Count]] = []
         for typed in self._typed:
             limit, count = typed.desk.service.max_body_bytes, typed.desk.counters.answered
             for path, each in typed.methods().items():
