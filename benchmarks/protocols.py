@@ -145,12 +145,12 @@ def _grpc(rounds: int) -> str:
     rows = []
     for name, loads in found.items():
         cells = []
-        for seen in loads.values():
-            if not seen:
+        for rounds_seen in loads.values():
+            if not rounds_seen:
                 cells += ["–", "–"]
                 continue
             keys = ("requests_per_s", "p50_ms", "p99_ms")
-            rate, p50, p99 = (Sample(tuple(each[key] for each in seen)) for key in keys)
+            rate, p50, p99 = (Sample(tuple(each[key] for each in rounds_seen)) for key in keys)
             cells += [str(rate), f"{number(p50.median)} / {number(p99.median)}"]
         last = loads[CONNECTIONS[-1]]
         rows.append([name, *cells, number(Sample(tuple(each["mb"] for each in last)).median) if last else "–"])
