@@ -38,7 +38,8 @@ _JSON_BODY = ("application/json",)
 class App(Entrance):
     """Answers requests to a service from this process.
 
-    `hosts` and `token` are as for an `Entrance`. gRPC is answered at `grpc_host` and `grpc_port`, where there is one.
+    `hosts` and `token` are as for an `Entrance`. Models that are pickles are read where `allow_pickle` is set.
+    gRPC is answered at `grpc_host` and `grpc_port`, where there is one.
     """
 
     desk: Desk
@@ -48,6 +49,7 @@ class App(Entrance):
         service: Terms,
         store_path: Path,
         *,
+        allow_pickle: bool = False,
         token: str = "",
         hosts: tuple[str, ...] = (),
         grpc_host: str = "",
@@ -56,7 +58,7 @@ class App(Entrance):
         addresses: Addresses | None = None,
     ) -> None:
         super().__init__(token=token, hosts=hosts, max_body_bytes=service.max_body_bytes)
-        self.service, self._store_path = service, store_path
+        self.service, self._store_path, self._allow_pickle = service, store_path, allow_pickle
         self._callbacks, self._addresses = callbacks or Callbacks(), addresses or Addresses()
         self._token, self._grpc_host, self._grpc_port = token, grpc_host, grpc_port
         self._grpc: GrpcServer | None = None
@@ -65,7 +67,7 @@ class App(Entrance):
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         from drivetrain.store.store import Store
 
-        store = Store.open(self._store_path)
+        store = Store.open(self._store_path, allow_pickle=self._allow_pickle)
         self.open(Exchange(partial(Desk, loop, store=store, grpc_port=self._grpc_port), self._addresses))
         if self._grpc_port:
             from drivetrain.serving.grpc.server import GrpcServer

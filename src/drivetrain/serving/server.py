@@ -74,6 +74,7 @@ def serve(
         Launch(
             service=service,
             store=str(project.store_path),
+            allow_pickle=bool(project.get("store.allow_pickle")),
             host=host,
             port=port,
             workers=workers,
@@ -210,6 +211,7 @@ def run(launch: Launch, make: Callable[..., App] = App) -> None:
         make=make,
         service=launch.service,
         store_path=Path(launch.store),
+        allow_pickle=launch.allow_pickle,
         token=launch.token,
         hosts=hosts,
         grpc_host=f"[{host.strip('[]')}]" if ":" in host else host,

@@ -41,7 +41,7 @@ class Front(Entrance):
 
     Each is an `App` of its own, with its own limits, log and counters; what one calls and the server answers for as
     well is loaded once. A request that names a model as another protocol does goes to the service that has it.
-    `hosts` and `token` are as for an `Entrance`, and hold for all.
+    `hosts` and `token` are as for an `Entrance`, and the other options as for an `App`; they hold for all.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Front(Entrance):
         services: Sequence[Terms],
         store_path: Path,
         *,
+        allow_pickle: bool = False,
         token: str = "",
         hosts: tuple[str, ...] = (),
         grpc_host: str = "",
@@ -57,7 +58,8 @@ class Front(Entrance):
         addresses: Addresses | None = None,
     ) -> None:
         super().__init__(token=token, hosts=hosts, max_body_bytes=max(each.max_body_bytes for each in services))
-        self._store_path, self._addresses = store_path, addresses or Addresses()
+        self._store_path, self._allow_pickle = store_path, allow_pickle
+        self._addresses = addresses or Addresses()
         self._token, self._grpc_host, self._grpc_port = token, grpc_host, grpc_port
         self._grpc: GrpcServer | None = None
         self._apps = {
@@ -68,7 +70,7 @@ class Front(Entrance):
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         from drivetrain.store.store import Store
 
-        store = Store.open(self._store_path)
+        store = Store.open(self._store_path, allow_pickle=self._allow_pickle)
         self._exchange = Exchange(partial(Desk, loop, store=store, grpc_port=self._grpc_port), self._addresses)
         for name, app in self._apps.items():
             app.open(self._exchange, base=f"/{name}")
