@@ -88,7 +88,8 @@ class Exchange:
     @property
     def is_busy(self) -> bool:
         """Whether requests wait at a desk, or are being answered in a thread."""
-        return any(desk.is_busy for desk in self._desks.values())
+        # Asked from other threads, also while the worker still opens desks.
+        return any(desk.is_busy for desk in self.desks)
 
     def port(self, name: str) -> Port:
         """Return where a service answers.
