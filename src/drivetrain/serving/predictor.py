@@ -146,6 +146,9 @@ class Predictor:
         """Return what is amiss with an engine elsewhere: there is none."""
         return ""
 
+    def was_late(self) -> None:
+        """Learn that the time of a service was up before the answer came: there is no engine to be spared."""
+
     def _told(self, scores: np.ndarray[Any, Any], features: pl.DataFrame | None) -> Answers:
         values = scores.tolist()
         is_multiclass = self._signature.task == "multiclass"
