@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from drivetrain.data.kinds.kind import kind_named
-from drivetrain.errors import DrivetrainError, UsageError
+from drivetrain.errors import DrivetrainError
 from drivetrain.serving.answers import Answers
 from drivetrain.serving.requests import Reader, reader_for
 from drivetrain.training.builds import Builds, builds_of
@@ -62,11 +62,6 @@ class Predictor:
         Raises:
             DrivetrainError: its artifacts or its code cannot be read.
         """
-        if version.signature.task == "values":
-            raise UsageError(
-                f"{version.id} answers with values of its own, and not with a column of a table",
-                remedy="ask it through its service",
-            )
         reader = reader_for(version.signature)
         chosen = load_model(store, version)
         features = None

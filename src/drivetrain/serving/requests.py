@@ -31,6 +31,14 @@ INTEGERS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64, "UInt8": -8, "UInt
 Row = tuple[Any, ...]
 
 
+class Misfit(ValueError):
+    """A value does not fit its column: what was found, and what is wanted, in words."""
+
+    def __init__(self, found: str, wanted: str) -> None:
+        self.found, self.wanted = found, wanted
+        super().__init__(f"found {found}, wanted {wanted}")
+
+
 class Reader:
     """Reads the body of a prediction request into rows; compiled once for a version.
 
@@ -179,33 +187,47 @@ class Reader:
             return RequestError(status=400, message="the body cannot be read as JSON")
         return unfit(problems)
 
+    def read(self, place: int, value: Any) -> Any:
+        """Return a plain value, such as JSON has, of the column at a place as the model is handed it.
+
+        Raises:
+            Misfit: it does not fit; it says what was found, and what is wanted.
+
+        >>> from drivetrain.data.schema import Column
+        >>> Reader([Column(name="stops", kind="int", dtype="Int8")]).read(0, 3)
+        3
+        """
+        column = self.columns[place]
+        if isinstance(value, float) and not isfinite(value):  # more digits than a float can hold
+            raise Misfit(shown(value), wanted(column))
+        special = kind_named(column.kind)
+        try:
+            read = msgspec.convert(value, self.types[place])
+        except (msgspec.ValidationError, OverflowError) as error:
+            found = shown(value) if special is None else _within(value, str(error))
+            raise Misfit(found, wanted(column, str(error))) from error
+        if special is None:
+            return read
+        try:
+            return special.read(read, column)
+        except ValueError as error:
+            raise Misfit(str(error), wanted(column)) from error
+
     def _problems(self, row: Any) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
             yield {"field": None, "found": shown(row), "wanted": "an object with a value for each field"}
             return
-        for name, kind, may_lack, column in zip(self.names, self.types, self.may_lack, self.columns, strict=True):
+        for place, (name, may_lack) in enumerate(zip(self.names, self.may_lack, strict=True)):
             if name not in row:
                 if not may_lack:
-                    yield {"field": name, "found": "nothing", "wanted": wanted(column)}
+                    yield {"field": name, "found": "nothing", "wanted": wanted(self.columns[place])}
                 continue
-            value = row[name]
-            if value is None and may_lack:
+            if row[name] is None and may_lack:
                 continue
-            if isinstance(value, float) and not isfinite(value):  # more digits than a float can hold
-                yield {"field": name, "found": shown(value), "wanted": wanted(column)}
-                continue
-            special = kind_named(column.kind)
             try:
-                read = msgspec.convert(value, kind)
-            except (msgspec.ValidationError, OverflowError) as error:
-                found = shown(value) if special is None else _within(value, str(error))
-                yield {"field": name, "found": found, "wanted": wanted(column, str(error))}
-                continue
-            if special is not None:
-                try:
-                    special.read(read, column)
-                except ValueError as error:
-                    yield {"field": name, "found": str(error), "wanted": wanted(column)}
+                self.read(place, row[name])
+            except Misfit as error:
+                yield {"field": name, "found": error.found, "wanted": error.wanted}
         for name in row:
             if name not in self.names:
                 yield {"field": name, "found": "an unknown field", "wanted": nearest(name, self.names)}

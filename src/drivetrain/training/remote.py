@@ -27,6 +27,8 @@ Speaks = Literal["openai", "triton"]
 # Who asks gives up when its own time is up, and knows whether that was the engine's fault. So the engine's connection
 # waits for longer, and no client's short time is taken for a failure.
 LONGER_S = 1.0
+# Where nobody waits for the answer but a program.
+OFFLINE_S = 120.0
 _DTYPES = {
     "BOOL": "bool", "BYTES": "str", "FP16": "float16", "FP32": "float32", "FP64": "float64",
     **{f"{kind}{bits}": f"{kind.lower()}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)},
@@ -146,9 +148,8 @@ class TritonModel(Stacked):
         return answers
 
     def run(self, arrays: list[Any]) -> list[Any]:
-        return self._read(
-            msgspec.json.encode(self.engine.now(self._path, body=msgspec.json.decode(self._body(arrays))))
-        )
+        told = self.engine.now(self._path, body=msgspec.json.decode(self._body(arrays)), timeout_s=OFFLINE_S)
+        return self._read(msgspec.json.encode(told))
 
     def _body(self, arrays: list[Any], timeout_s: float = 0.0) -> bytes:
         inputs = [
@@ -203,12 +204,12 @@ class OpenAIModel:
             Refused: see `Engine.now`.
         """
         bodies = [{**request, "model": self.name, "stream": False} for (request,) in rows]
-        return [self.engine.now("/v1/chat/completions", body=body, timeout_s=120) for body in bodies]
+        return [self.engine.now("/v1/chat/completions", body=body, timeout_s=OFFLINE_S) for body in bodies]
 
     def complete(self, text: str, **options: Any) -> str:
         """Return what the model says to a text, for those who judge it; `options` are those of a chat completion."""
         body = {"model": self.name, "messages": [{"role": "user", "content": text}], **options}
-        told = self.engine.now("/v1/chat/completions", body=body, timeout_s=120)
+        told = self.engine.now("/v1/chat/completions", body=body, timeout_s=OFFLINE_S)
         return str(told["choices"][0]["message"]["content"])
 
 
