@@ -56,22 +56,22 @@ def number(value: float) -> str:
     return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
-def environment(name: str, requirements: Sequence[str]) -> Path:
-    """Return the `bin` folder of a virtual environment that holds a peer alone; make it at first use."""
+def environment(name: str, requirements: Sequence[str], *, python: str = sys.executable) -> Path:
+    """Return the `bin` folder of a virtual environment of `python` that holds a peer alone; make it at first use."""
     digest = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:8]
     folder = SCRATCH / "environments" / name
     marker = folder / f".installed-{digest}"
     if not marker.exists():
         print(f"  installing {name} ...", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-        python = str(folder / "bin" / "python")
+        own = str(folder / "bin" / "python")
         if shutil.which("uv"):
-            run(["uv", "venv", "--quiet", "--python", sys.executable, str(folder)])
+            run(["uv", "venv", "--quiet", "--python", python, str(folder)])
             # Compiled as pip does it, so that neither start-up nor size depends on the installer.
-            run(["uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *requirements])
+            run(["uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", own, *requirements])
         else:
-            run([sys.executable, "-m", "venv", str(folder)])
-            run([python, "-m", "pip", "install", "--quiet", *requirements])
+            run([python, "-m", "venv", str(folder)])
+            run([own, "-m", "pip", "install", "--quiet", *requirements])
         marker.touch()
     return folder / "bin"
 

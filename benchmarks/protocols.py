@@ -1,18 +1,23 @@
 """What each protocol of our server costs beside its own: the boosted model, one row a request."""
 
 import json
+import os
 import shutil
 import struct
 from dataclasses import replace
+from pathlib import Path
 
-from benchmarks.contender import DURATION_S, FOLDER, Contender, Seen, free_port, tool
+from benchmarks.contender import DURATION_S, FOLDER, Contender, Seen, free_port, memory_mb, tool
 from benchmarks.measure import PEERS, Sample, Unavailable, environment, number, run, table
-from benchmarks.workloads import own, values_of
+from benchmarks.workloads import own, trained, values_of
 
 CONNECTIONS = (1, 64)
 NATIVE = "native, `/predict`"
 MODEL = "scored"
 GRPC = ("grpc-client", ["tritonclient[grpc]==2.73.0"])
+TRITON = ("triton", ["nvidia-pytriton==0.7.0", "onnxruntime==1.32.0", "numpy"])
+# What it ships for its models fails with some builds of Python 3.11; another one can be named.
+TRITON_PYTHON = os.environ.get("TRITON_PYTHON", "/usr/bin/python3")
 
 
 def protocols() -> dict[str, Contender]:
@@ -95,27 +100,66 @@ def _sample(seen: list[Seen], count: int, name: str) -> Sample:
     return Sample(tuple(getattr(each.loads[count], name) for each in seen))
 
 
+def servers(port: str) -> dict[str, Contender]:
+    """Return what answers the Open Inference Protocol over gRPC at a port: ours, and Triton's own server."""
+    own_server, values = own("boosted"), values_of("boosted")
+    tensor = {"name": "input", "shape": [1, len(values)], "datatype": "FP32", "data": values}
+    found = {"**drivetrain**": replace(own_server, argv=(*own_server.argv, "--grpc-port", port))}
+    if Path(TRITON_PYTHON).exists():
+        python = str(environment(*TRITON, python=TRITON_PYTHON) / "python")
+        found["Triton 2.51, the model in its Python back end"] = Contender(
+            name="triton",
+            argv=(python, "serve_triton.py", "PORT", port),
+            folder=trained(),
+            path=f"/v2/models/{MODEL}/infer",
+            body=json.dumps({"inputs": [tensor]}).encode(),
+        )
+    return found
+
+
 def _grpc(rounds: int) -> str:
     """Return what a gRPC client sees: Python's own, whose time is a part of each call."""
     client = str(environment(*GRPC) / "python")
     shutil.copy(PEERS / "grpc_client.py", FOLDER)
     values = json.dumps(values_of("boosted"))
-    found: dict[int, list[dict[str, float]]] = {count: [] for count in CONNECTIONS}
-    try:
-        for _ in range(rounds):
-            port = str(free_port())
-            server = own("boosted")
-            print("  gRPC ...", flush=True)
-            with replace(server, argv=(*server.argv, "--grpc-port", port)).serve():
-                for count, seen in found.items():
-                    argv = [client, "grpc_client.py", port, MODEL, values, str(count), str(DURATION_S)]
-                    seen.append(json.loads(run(argv, cwd=FOLDER)))
-    except Unavailable as error:
-        return f"gRPC was not measured: {' '.join(str(error).split())[:300]}"
+    found: dict[str, dict[int, list[dict[str, float]]]] = {}
+    problems: dict[str, str] = {}
+    for _ in range(rounds):
+        port = str(free_port())
+        for name, server in servers(port).items():
+            seen = found.setdefault(name, {count: [] for count in CONNECTIONS})
+            if name in problems:
+                continue
+            print(f"  gRPC, {name} ...", flush=True)
+            try:
+                with server.serve() as (_, pid, _):
+                    for count, each in seen.items():
+                        argv = [client, "grpc_client.py", port, MODEL, values, str(count), str(DURATION_S)]
+                        each.append(json.loads(run(argv, cwd=FOLDER)) | {"mb": memory_mb(pid)})
+            except Unavailable as error:
+                problems[name] = " ".join(str(error).split())[:300]
+                print(f"  {name}: {problems[name]}", flush=True)
+    head = ["gRPC, the Open Inference Protocol"]
+    for count in CONNECTIONS:
+        head += [f"calls/s, {count} at once", "p50 / p99 ms"]
     rows = []
-    for count, seen in found.items():
-        rate, p50, p99 = (Sample(tuple(each[name] for each in seen)) for name in ("requests_per_s", "p50_ms", "p99_ms"))
-        rows.append([str(count), str(rate), f"{number(p50.median)} / {number(p99.median)}"])
-    return table(["gRPC, calls at once on one connection", "calls/s", "p50 / p99 ms"], rows) + (
-        "\n\nThe client is grpcio of Python on the same machine, and takes its part of the time: no comparison to wrk."
+    for name, loads in found.items():
+        cells = []
+        for rounds_seen in loads.values():
+            if not rounds_seen:
+                cells += ["–", "–"]
+                continue
+            keys = ("requests_per_s", "p50_ms", "p99_ms")
+            rate, p50, p99 = (Sample(tuple(each[key] for each in rounds_seen)) for key in keys)
+            cells += [str(rate), f"{number(p50.median)} / {number(p99.median)}"]
+        last = loads[CONNECTIONS[-1]]
+        rows.append([name, *cells, number(Sample(tuple(each["mb"] for each in last)).median) if last else "–"])
+    told = [f"Not measured: {name}: {problem}" for name, problem in problems.items()]
+    if len(found) == 1:
+        told.append(f"Triton was not measured: there is no {TRITON_PYTHON}; name another Python 3 with TRITON_PYTHON.")
+    how = (
+        "Each server gets the same bytes from the same client, grpcio of Python on one connection of the same machine, "
+        "which takes its part of the time: no comparison to wrk. Triton is the server out of nvidia-pytriton, its "
+        "batcher without a delay and one process for the model."
     )
+    return "\n\n".join([table([*head, "MB"], rows), *told, how])

@@ -25,6 +25,7 @@ async def main(port: str, model: str, values: list[float], calls: int, duration_
     ).SerializeToString()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         method = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        await method(request, wait_for_ready=True, timeout=30)
         await call(method, request, time.perf_counter() + 1, [])
         times: list[float] = []
         until = time.perf_counter() + duration_s

@@ -17,7 +17,7 @@ from drivetrain.errors import RequestError
 from drivetrain.serving.fit import fit, fitted
 from drivetrain.serving.predictor import Predictor
 from drivetrain.serving.requests import Reader, reader_for
-from drivetrain.serving.table import frame_of
+from drivetrain.serving.table import frame_of, schema_of
 
 if TYPE_CHECKING:
     from drivetrain.store.store import Store
@@ -56,7 +56,7 @@ def test_a_frame_is_told_what_the_same_rows_as_json_are_told(changes: list[dict[
     frame = pl.DataFrame(asked, infer_schema_length=None)
 
     try:
-        answered: Any = frame_of(READER.columns, READER.many(body, limit=10)[0]).to_dicts()
+        answered: Any = frame_of(schema_of(READER.columns), READER.many(body, limit=10)[0]).to_dicts()
     except RequestError as error:
         answered = error.problems
     try:

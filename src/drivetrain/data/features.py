@@ -16,7 +16,7 @@ from drivetrain.system.function import FunctionPart
 from drivetrain.system.part import Job, Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     import polars as pl
 
@@ -181,11 +181,11 @@ def compute(
     """
     assert part.entity is not None, "the part of a system, which has checked it"
     roles = part.entity.roles
-    rows = rows.drop(roles.hidden, strict=False)
+    rows = _without(rows, roles.hidden)
     if roles.key is None:
         return _called(part, rows, side, roles, settings)
     rows = _with_keys(rows, roles.key)
-    if rows.height == 1 or not rows[roles.key].is_duplicated().any():
+    if rows[roles.key].n_unique() == rows.height:
         return _called(part, rows, side, roles, settings)
     # Two requests may ask about one key at once: the first of each goes with the others, then the second ones, …
     import polars as pl
@@ -234,10 +234,16 @@ def _called(
     clash = next((name for name in roles.hidden if name in found.columns), None)
     if clash is not None:
         raise _wrong_rows(part, f"it gives a column {clash!r}, as a hidden one is named", "give it another name")
-    found = found.drop([name for name in (roles.key, roles.time) if name is not None], strict=False)
+    found = _without(found, (roles.key, roles.time))
     if not found.columns:
         raise _wrong_rows(part, "it gives no column that is a feature", "return the features beside the key")
     return found
+
+
+def _without(frame: pl.DataFrame, names: Collection[str | None]) -> pl.DataFrame:
+    """Return a frame without some columns. `drop` goes by way of a query, which takes longer than answering a row."""
+    kept = [name for name in frame.columns if name not in names]
+    return frame if len(kept) == frame.width else frame[:, kept]
 
 
 def _with_keys(rows: pl.DataFrame, key: str) -> pl.DataFrame:
@@ -246,8 +252,13 @@ def _with_keys(rows: pl.DataFrame, key: str) -> pl.DataFrame:
 
     if key not in rows.columns:
         return rows.with_columns(pl.format("row-{}", pl.int_range(pl.len())).alias(key))
-    if not rows[key].null_count():
+    nulls = rows[key].null_count()
+    if not nulls:
         return rows
+    if nulls == rows.height and rows[key].dtype.is_integer():
+        # As requests nearly always are; an expression for it would take longer than most features functions.
+        made = pl.Series(key, range(1, rows.height + 1), dtype=pl.Int64)
+        return rows.clone().replace_column(rows.get_column_index(key), made)
     number = pl.int_range(pl.len())
     if rows[key].dtype.is_integer():
         # Above all that are given, so that none of them is met.

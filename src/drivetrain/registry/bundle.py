@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -14,9 +15,17 @@ from drivetrain.errors import UsageError
 from drivetrain.system.system import System, system_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from contextlib import AbstractContextManager
+    from types import ModuleType
+
+    from drivetrain.registry.version import Version
     from drivetrain.store.store import Store
 
-_LOCK = threading.Lock()
+# One thread at a time changes what modules are called; it may come to another bundle on the way.
+_LOCK = threading.RLock()
+# The forms of artifact that name classes of the project's own.
+_NAMING = frozenset({"torch", "pickle"})
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +66,43 @@ def load(store: Store, digest: str) -> System:
     The modules are imported under their own names and then let go again, so that several bundles live side by side in
     one process.
     """
+    return _loaded(store, digest).system
+
+
+def names_classes(version: Version) -> bool:
+    """Return whether the version's artifact names classes of the project's own, and holds only what is in them."""
+    return version.artifact.format in _NAMING
+
+
+def as_trained(store: Store, version: Version) -> AbstractContextManager[None]:
+    """Return a block in which the version's model is read: its classes are those it was trained with.
+
+    What stands in the project's folder by now may have other weights, and a server has not loaded it.
+    """
+    return _modules_of(store, version.code) if names_classes(version) else nullcontext()
+
+
+class _Loaded(NamedTuple):
+    """A system, and its modules, which are imported under these names from these folders."""
+
+    system: System
+    names: Collection[str]
+    folders: list[str]
+    modules: dict[str, ModuleType]
+
+
+# What has been imported stays: a module's functions live as long as the process in any case.
+_LOADED: dict[tuple[str, str], _Loaded] = {}
+
+
+@contextmanager
+def _modules_of(store: Store, digest: str) -> Iterator[None]:
+    loaded = _loaded(store, digest)
+    with _LOCK, _in_place(loaded.names, loaded.folders, loaded.modules):
+        yield
+
+
+def _loaded(store: Store, digest: str) -> _Loaded:
     with _LOCK:
         key = (str(store.root), digest)
         if key not in _LOADED:
@@ -64,11 +110,7 @@ def load(store: Store, digest: str) -> System:
         return _LOADED[key]
 
 
-# What has been imported stays: a module's functions live as long as the process in any case.
-_LOADED: dict[tuple[str, str], System] = {}
-
-
-def _load(store: Store, digest: str) -> System:
+def _load(store: Store, digest: str) -> _Loaded:
     bundle = store.json(digest, Bundle)
     folder = store.root / "code" / digest[7:23]
     for name, text in bundle.files.items():
@@ -82,18 +124,31 @@ def _load(store: Store, digest: str) -> System:
             scratch.replace(path)
     # A file `helpers/clean.py` is imported as `helpers.clean`, and its first part is what may clash.
     names = {Path(name).parts[0].removesuffix(".py") for name in bundle.files}
-    set_aside = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in names}
     # A system in a folder of its own imports its neighbours by their bare names.
     inner = folder / Path(*bundle.module.split(".")[:-1])
-    sys.path[:0] = [str(inner), str(folder)]
-    importlib.invalidate_caches()
-    try:
+    folders = [str(inner), str(folder)]
+    modules: dict[str, ModuleType] = {}
+    with _in_place(names, folders, modules):
+        importlib.invalidate_caches()
         system = system_of(importlib.import_module(bundle.module.rpartition(".")[2]))
-    finally:
-        del sys.path[:2]
-        for name in list(sys.modules):
-            if name.partition(".")[0] in names:
-                del sys.modules[name]
-        sys.modules |= set_aside
     system.name = bundle.name
-    return system
+    return _Loaded(system, names, folders, modules)
+
+
+@contextmanager
+def _in_place(names: Collection[str], folders: list[str], modules: dict[str, ModuleType]) -> Iterator[None]:
+    """Let imports find `modules`, and put others of these names aside; what is imported in the block joins them."""
+
+    def taken() -> dict[str, ModuleType]:
+        return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in names}
+
+    set_aside = taken()
+    sys.modules |= modules
+    sys.path[:0] = folders
+    try:
+        yield
+    finally:
+        for folder in folders:
+            sys.path.remove(folder)
+        modules |= taken()
+        sys.modules |= set_aside

@@ -9,7 +9,7 @@ import msgspec
 from drivetrain.data.features import Features, compute
 from drivetrain.data.schema import Roles
 from drivetrain.data.split import Side, rows_to_test
-from drivetrain.registry.bundle import load
+from drivetrain.registry.bundle import as_trained, load, names_classes
 from drivetrain.training.evaluation import Evaluation, scalars_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ def metrics_of_champion(champion: Version, evaluation: str, job: Job) -> dict[st
     for name in job.system.needs[evaluation].values():
         giver = job.system.producers[name]
         if giver.name == champion.model:
-            instead[name] = giver.value_of(job.store, champion.artifact, part.annotations().get(name))
+            # Its class may have changed since, and is then another than the one that is named here.
+            form = None if names_classes(champion) else part.annotations().get(name)
+            with as_trained(job.store, champion):
+                instead[name] = giver.value_of(job.store, champion.artifact, form)
         elif isinstance(giver, Side):
             instead[name] = _table(champion, giver, job)
         else:

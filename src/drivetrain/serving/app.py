@@ -49,8 +49,8 @@ class App:
     """Answers requests to a service from this process.
 
     `hosts` are the names that the Host header may give; empty allows all. `token` is what every request must carry,
-    save those for /healthz and /readyz; empty asks for none. gRPC is answered at `grpc_host` and `grpc_port`, where
-    there is one.
+    save those for /healthz and /readyz; empty asks for none. Models that are pickles are read where `allow_pickle` is
+    set. gRPC is answered at `grpc_host` and `grpc_port`, where there is one.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class App:
         service: Terms,
         store_path: Path,
         *,
+        allow_pickle: bool = False,
         token: str = "",
         hosts: tuple[str, ...] = (),
         grpc_host: str = "",
@@ -65,7 +66,7 @@ class App:
         callbacks: Callbacks | None = None,
         addresses: Addresses | None = None,
     ) -> None:
-        self.service, self._store_path = service, store_path
+        self.service, self._store_path, self._allow_pickle = service, store_path, allow_pickle
         self._callbacks, self._addresses = callbacks or Callbacks(), addresses or Addresses()
         self._token, self._grpc_host, self._grpc_port = token, grpc_host, grpc_port
         self._grpc: GrpcServer | None = None
@@ -78,7 +79,7 @@ class App:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         from drivetrain.store.store import Store
 
-        store = Store.open(self._store_path)
+        store = Store.open(self._store_path, allow_pickle=self._allow_pickle)
         exchange = Exchange(partial(Desk, loop, store=store), self._addresses)
         exchange.open(self.service)
         self._desk = Desk(loop, self.service, store, exchange=exchange, grpc_port=self._grpc_port)

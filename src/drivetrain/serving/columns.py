@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from drivetrain.serving.requests import Reader, Row
 
 NUMERIC = ("bool", "int", "float")
+# The kinds of column that take a number which is written in another way.
+_COERCED = ("bool", "int")
 
 
 def unnamed(reader: Reader, width: int, *, numeric: bool = False) -> list[str] | None:
@@ -63,10 +65,31 @@ def from_columns(reader: Reader, columns: Mapping[str, Any], rows: int) -> list[
         raise unfit(missing[:MAX_PROBLEMS], more=len(missing) > MAX_PROBLEMS)
     nothing = [None] * rows
     values = [
-        _fitted(column, may_lack, columns[column.name]) if column.name in columns else nothing
+        nothing
+        if column.name not in columns
+        else columns[column.name]
+        if column.kind not in _COERCED and type(columns[column.name]) is list
+        else _fitted(column, may_lack, columns[column.name])
         for column, may_lack in zip(reader.columns, reader.may_lack, strict=True)
     ]
     return reader.checked(list(zip(*values, strict=True)))
+
+
+def from_rows(reader: Reader, rows: list[Row]) -> list[Row]:
+    """Return rows that have a value for each column, in the reader's order; what loses nothing is taken here too.
+
+    Raises:
+        RequestError: 422; each row and field that does not fit is named.
+
+    >>> from drivetrain.data.schema import Column
+    >>> from drivetrain.serving.requests import Reader
+    >>> from_rows(Reader([Column(name="stops", kind="int", dtype="Int32")]), [(1,), (2.0,)])
+    [(1,), (2,)]
+    """
+    if rows and any(column.kind in _COERCED for column in reader.columns):
+        columns = [list(values) for values in zip(*rows, strict=True)]
+        return from_columns(reader, dict(zip(reader.names, columns, strict=True)), len(rows))
+    return reader.checked(rows)
 
 
 def _fitted(column: Column, may_lack: bool, values: Any) -> list[Any]:

@@ -9,7 +9,7 @@ import polars as pl
 from drivetrain.data.features import Features, compute
 from drivetrain.pipeline.run import StepRun
 from drivetrain.registry import bundle
-from drivetrain.serving.table import frame_of
+from drivetrain.serving.table import frame_of, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +32,8 @@ class Enrichment:
         side: Mapping[str, pl.DataFrame],
         settings: Mapping[str, Any] | None,
     ) -> None:
-        self._part, self._columns, self._side, self._settings = part, columns, side, settings
+        self._part, self._side, self._settings = part, side, settings
+        self._schema = schema_of(columns)
         self._names = [column.name for column in version.signature.features]
 
     @classmethod
@@ -48,8 +49,8 @@ class Enrichment:
 
     def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
         """Return the feature columns of some rows, in their order."""
-        return self.of_frame(frame_of(self._columns, rows))
+        return self.of_frame(frame_of(self._schema, rows))
 
     def of_frame(self, asked: pl.DataFrame) -> pl.DataFrame:
         """Return the feature columns of a frame of requests in their exact types, in the order of its rows."""
-        return compute(self._part, asked, self._side, settings=self._settings).select(self._names)
+        return compute(self._part, asked, self._side, settings=self._settings)[self._names]

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from drivetrain.data.kinds.kind import KINDS
 from drivetrain.errors import RequestError, nearest
-from drivetrain.serving.columns import from_columns, unnamed
+from drivetrain.serving.columns import from_columns, from_rows, unnamed
 from drivetrain.serving.encoding import QUICK_BYTES
 from drivetrain.serving.media import TYPES, UNNAMED, as_csv, kind_of
 from drivetrain.serving.requests import MAX_PROBLEMS, parse, shown, too_many_rows, unfit, wanted
@@ -207,7 +207,7 @@ def _from_records(given: Any, reader: Reader, limit: int) -> list[Row]:
             raise unfit(problems[:MAX_PROBLEMS], more=True)
     if problems:
         raise unfit(problems)
-    return from_columns(reader, {name: [row.get(name) for row in given] for name in reader.names}, len(given))
+    return from_rows(reader, [tuple([row.get(name) for name in reader.names]) for row in given])
 
 
 def _name_problems(row: Mapping[str, Any], needed: set[str], reader: Reader) -> list[dict[str, Any]]:
@@ -253,6 +253,8 @@ def _from_lists(data: list[Any], names: list[str] | None, reader: Reader, limit:
     ]
     if problems:
         raise unfit(problems[:MAX_PROBLEMS], more=len(problems) > MAX_PROBLEMS)
+    if names == reader.names:
+        return from_rows(reader, [tuple(row) for row in data])
     flat = list(chain.from_iterable(data))
     return from_columns(reader, {name: flat[place::width] for place, name in enumerate(names)}, len(data))
 

@@ -29,6 +29,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
     service: Terms
     store: str
+    allow_pickle: bool = False
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1

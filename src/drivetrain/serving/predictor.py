@@ -12,6 +12,7 @@ import numpy as np
 
 from drivetrain.data.kinds.kind import kind_named
 from drivetrain.errors import DrivetrainError
+from drivetrain.registry import bundle
 from drivetrain.serving.answers import Answers
 from drivetrain.serving.requests import Reader, reader_for
 from drivetrain.training.builds import Builds, builds_of
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("drivetrain.serving")
 _WARM_UP_ROWS = (1, 1, 64, 64)
+# So many rows of a frame are handed to a fast build row by row: what a query costs to turn them into an array is more.
+_FEW_ROWS = 32
 
 
 class Predictor:
@@ -48,7 +51,8 @@ class Predictor:
         self._signature = version.signature
         self.classes = version.signature.classes
         self._is_fast = self.build in FORMS
-        self._takes_rows = self._is_fast and features is None and takes_rows(version.signature)
+        self._is_plain = self._is_fast and takes_rows(version.signature)
+        self._takes_rows = self._is_plain and features is None
         self._is_request = [column.name for column in version.signature.features] == reader.names
         self._places = (
             [reader.names.index(column.name) for column in version.signature.features] if self._takes_rows else []
@@ -106,7 +110,7 @@ class Predictor:
         seen = (
             self._features.of_frame(frame)
             if self._features
-            else frame.select([column.name for column in self._signature.features])
+            else frame[[column.name for column in self._signature.features]]
         )
         scores = self._of_model(seen, frame.height)
         if not np.isfinite(scores).all():
@@ -114,6 +118,8 @@ class Predictor:
         return seen, scores
 
     def _of_model(self, seen: pl.DataFrame, rows: int) -> np.ndarray[Any, Any]:
+        if self._is_plain and rows <= _FEW_ROWS:
+            return self._shaped(self._model.scores(seen.rows()), rows)
         if self._is_fast:
             return self._shaped(self._model.scores_of(seen), rows)
         from drivetrain.training.predict import predictions
@@ -203,7 +209,9 @@ def load_model(store: Store, version: Version) -> Chosen:
     artifact = version.artifact
     if artifact.format == "onnx":
         return Chosen("onnx", form_named("onnx").opened(store.artifacts.path(artifact.digest), version.signature))
-    return Chosen(artifact.format, store.value(artifact), builds.why, "; ".join(notes))
+    with bundle.as_trained(store, version):
+        model = store.value(artifact)
+    return Chosen(artifact.format, model, builds.why, "; ".join(notes))
 
 
 def example_of(column: Any, kind: Any) -> Any:
@@ -229,6 +237,6 @@ def _picked(rows: Sequence[Row], places: list[int]) -> list[Row]:
 
 
 def _frame(reader: Reader, rows: Sequence[Row], signature: Any) -> pl.DataFrame:
-    from drivetrain.serving.table import frame_of
+    from drivetrain.serving.table import frame_of, schema_of
 
-    return frame_of(reader.columns, rows).select([column.name for column in signature.features])
+    return frame_of(schema_of(reader.columns), rows)[[column.name for column in signature.features]]

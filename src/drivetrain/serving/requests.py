@@ -56,6 +56,7 @@ class Reader:
     ) -> None:
         self.columns, self.optional = list(columns), optional
         self.names = [column.name for column in columns]
+        self.places = {name: place for place, name in enumerate(self.names)}
         self.given_types = dict(types or {})
         self.types = [self.given_types.get(column.name) or type_of(column) for column in columns]
         self.may_lack = [column.nullable or column.name in optional for column in columns]
@@ -78,7 +79,11 @@ class Reader:
         self._width = len(self.names)
         finite = [_FINITE if kind is float else kind for kind in self.types]
         kinds = [kind | None if may_lack else kind for kind, may_lack in zip(finite, self.may_lack, strict=True)]
-        self._rows: Any = list[tuple[tuple(kinds)]]  # type: ignore[misc]  # a type made from the signature
+        # A struct, as msgspec keeps what it has made of its types, and makes them of a tuple anew each time.
+        checked = msgspec.defstruct(
+            "Checked", [(f"f{place}", kind) for place, kind in enumerate(kinds)], array_like=True, gc=False
+        )
+        self._checked: Any = list[checked]  # type: ignore[valid-type]  # a type made from the signature
         # The values that are more than JSON tells, and those whose objects have names of their own.
         self._special = [place for place, column in enumerate(columns) if kind_named(column.kind) is not None]
         self._has_objects = any(column.kind in ("structure", "other") for column in columns)
@@ -130,7 +135,7 @@ class Reader:
             RequestError: 422, values do not fit; all problems are named.
         """
         try:
-            found: list[Row] = msgspec.convert(rows, self._rows)
+            found: list[Row] = [astuple(each) for each in msgspec.convert(rows, self._checked)]
             return [self._special_read(row) for row in found] if self._special else found
         except (msgspec.ValidationError, OverflowError, ValueError):
             raise self._unfit([dict(zip(self.names, row, strict=True)) for row in rows]) from None

@@ -70,6 +70,7 @@ def serve(
         Launch(
             service=service.terms(),
             store=str(project.store_path),
+            allow_pickle=bool(project.get("store.allow_pickle")),
             host=host,
             port=port,
             workers=workers,
@@ -200,6 +201,7 @@ def run(launch: Launch, make: Callable[..., App] = App) -> None:
         make=make,
         service=service,
         store_path=Path(launch.store),
+        allow_pickle=launch.allow_pickle,
         token=launch.token,
         hosts=hosts,
         grpc_host=f"[{host.strip('[]')}]" if ":" in host else host,

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from drivetrain.serving.requests import Row
 
 
-def frame_of(columns: Sequence[Column], rows: Sequence[Row]) -> pl.DataFrame:
-    """Return rows of request values as a frame with the exact types of the columns."""
-    schema: dict[str, Any] = {column.name: exact(column) for column in columns}
+def schema_of(columns: Sequence[Column]) -> dict[str, Any]:
+    """Return the exact types of the columns of requests, each None where its values tell it."""
+    return {column.name: exact(column) for column in columns}
+
+
+def frame_of(schema: dict[str, Any], rows: Sequence[Row]) -> pl.DataFrame:
+    """Return rows of request values as a frame of the types that `schema_of` gives."""
     return pl.DataFrame(rows, schema=schema, orient="row", infer_schema_length=None)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Meta
 
 from drivetrain.errors import RequestError, nearest
-from drivetrain.serving.columns import NUMERIC, from_columns, unnamed
+from drivetrain.serving.columns import NUMERIC, from_columns, from_rows, unnamed
 from drivetrain.serving.requests import MAX_PROBLEMS, shown, too_many_rows, unfit
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ _ELEMENTS: dict[str, Any] = {
     **{f"INT{bits}": Annotated[int, Meta(ge=-(1 << bits - 1), le=(1 << bits - 1) - 1)] | None for bits in _BITS},
     **{f"UINT{bits}": Annotated[int, Meta(ge=0, le=(1 << min(bits, 63)) - 1)] | None for bits in _BITS},
     **dict.fromkeys(["BF16", "FP16", "FP32", "FP64"], float | None),
+}
+# What checks many elements at once: structs, as msgspec keeps what it has made of their types.
+_MANY: dict[str, Any] = {
+    name: msgspec.defstruct("Elements", [("values", list[element])], array_like=True)  # type: ignore[valid-type]
+    for name, element in _ELEMENTS.items()
 }
 _MAX_RANK = 8
 
@@ -193,7 +198,7 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> 
     if len(values) != count:
         raise _bad(name, f"{len(values):,} elements", f"{count:,}, as the shape {list(shape)} says")
     try:
-        msgspec.convert(values, list[_ELEMENTS[datatype]])  # type: ignore[valid-type]  # out of a table
+        msgspec.convert([values], _MANY[datatype])
     except (msgspec.ValidationError, OverflowError):
         raise unfit(list(islice(_strangers(name, datatype, values, shape), MAX_PROBLEMS))) from None
     return Tensor(name, datatype, list(shape), values)
@@ -307,10 +312,9 @@ def rows_from(reader: Reader, tensors: Sequence[Tensor], *, limit: int) -> list[
     Raises:
         RequestError: 422 where something does not fit, 413 where there are more than `limit` rows.
     """
-    if len(tensors) == 1 and len(tensors[0].shape) == 2 and tensors[0].name not in reader.names:
-        rows, columns = _split(reader, tensors[0], limit)
-    else:
-        rows, columns = _gathered(reader, tensors, limit)
+    if len(tensors) == 1 and len(tensors[0].shape) == 2 and tensors[0].name not in reader.places:
+        return _split(reader, tensors[0], limit)
+    rows, columns = _gathered(reader, tensors, limit)
     return from_columns(reader, columns, rows)
 
 
@@ -321,18 +325,19 @@ def _gathered(reader: Reader, tensors: Sequence[Tensor], limit: int) -> tuple[in
     rows = tensors[0].shape[0] if tensors else 0
     for tensor in tensors:
         found = right = ""
-        if tensor.name not in reader.names:
+        place = reader.places.get(tensor.name)
+        if place is None:
             found, right = "an unknown input", nearest(tensor.name, reader.names)
         elif tensor.name in columns:
             found, right = "two tensors", "one"
-        elif wrong := _wrong_shape(reader.columns[reader.names.index(tensor.name)], tensor.shape):
+        elif wrong := _wrong_shape(reader.columns[place], tensor.shape):
             found, right = f"the shape {tensor.shape}", wrong
         elif tensor.shape[0] != rows:
             found, right = f"{tensor.shape[0]:,} rows", f"{rows:,}, as {tensors[0].name} has"
-        if found:
+        if found or place is None:
             problems.append({"row": None, "field": tensor.name, "found": found, "wanted": right})
         else:
-            columns[tensor.name] = _by_row(reader.columns[reader.names.index(tensor.name)], tensor)
+            columns[tensor.name] = _by_row(reader.columns[place], tensor)
     if problems:
         raise unfit(problems[:MAX_PROBLEMS], more=len(problems) > MAX_PROBLEMS)
     if rows > limit:
@@ -366,8 +371,8 @@ def _parsed(name: str, row: int, text: Any) -> Any:
         raise unfit([{"row": row, "field": name, "found": shown(text), "wanted": "JSON"}]) from None
 
 
-def _split(reader: Reader, tensor: Tensor, limit: int) -> tuple[int, dict[str, Any]]:
-    """Return the number of rows of the single tensor of all numbers, and the values of each of its columns."""
+def _split(reader: Reader, tensor: Tensor, limit: int) -> list[Row]:
+    """Return the rows of the single tensor of all numbers."""
     rows, width = tensor.shape
     if rows > limit:
         raise too_many_rows(rows, limit)
@@ -376,4 +381,9 @@ def _split(reader: Reader, tensor: Tensor, limit: int) -> tuple[int, dict[str, A
         numeric = [column.name for column in reader.columns if column.kind in NUMERIC]
         right = f"a tensor of numbers, [rows, {len(numeric)}] with {', '.join(numeric)[:200]}; or one for each column"
         raise _bad(tensor.name, f"{tensor.datatype} of the shape {tensor.shape}", right)
-    return rows, {name: tensor.values[place::width] for place, name in enumerate(names)}
+    values = tensor.values
+    if isinstance(values, np.ndarray) and not (values.dtype.kind == "f" and np.isnan(values).any()):
+        values = values.tolist()
+    if names == reader.names and isinstance(values, list):
+        return from_rows(reader, list(zip(*[iter(values)] * width, strict=True)))
+    return from_columns(reader, {name: values[place::width] for place, name in enumerate(names)}, rows)

@@ -24,7 +24,7 @@ def predictions(model: Any, frame: pl.DataFrame, signature: Signature) -> NDArra
     Raises:
         TypeError: the model has no way to predict that is known, or answers in another shape.
     """
-    return answers(model, frame.select([column.name for column in signature.features]), signature.task)
+    return answers(model, frame[[column.name for column in signature.features]], signature.task)
 
 
 def answers(model: Any, x: pl.DataFrame, task: Task) -> NDArray[np.float64]:

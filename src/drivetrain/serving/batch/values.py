@@ -96,4 +96,4 @@ class ValuesAnswerer:
         return {"row": None, "field": column.name, "found": found, "wanted": wanted(column)}
 
     def _order(self, problem: dict[str, Any]) -> tuple[int, int]:
-        return -1 if problem["row"] is None else problem["row"], self.reader.names.index(problem["field"])
+        return -1 if problem["row"] is None else problem["row"], self.reader.places[problem["field"]]
