@@ -6,7 +6,7 @@ from datetime import date, datetime
 from json import JSONDecodeError, JSONDecoder
 from math import isfinite, isnan
 from sys import float_info
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -31,12 +31,11 @@ INTEGERS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64, "UInt8": -8, "UInt
 Row = tuple[Any, ...]
 
 
-class Misfit(ValueError):
-    """A value does not fit its column: what was found, and what is wanted, in words."""
+class Misfit(NamedTuple):
+    """A value that does not fit its column: what was found, and what is wanted, in words."""
 
-    def __init__(self, found: str, wanted: str) -> None:
-        self.found, self.wanted = found, wanted
-        super().__init__(f"found {found}, wanted {wanted}")
+    found: str
+    wanted: str
 
 
 class Reader:
@@ -193,30 +192,28 @@ class Reader:
         return unfit(problems)
 
     def read(self, place: int, value: Any) -> Any:
-        """Return a plain value, such as JSON has, of the column at a place as the model is handed it.
-
-        Raises:
-            Misfit: it does not fit; it says what was found, and what is wanted.
+        """Return a plain value, such as JSON has, of the column at a place as the model is handed it, or a `Misfit`.
 
         >>> from drivetrain.data.schema import Column
-        >>> Reader([Column(name="stops", kind="int", dtype="Int8")]).read(0, 3)
-        3
+        >>> reader = Reader([Column(name="stops", kind="int", dtype="Int8")])
+        >>> reader.read(0, 3), reader.read(0, 300)
+        (3, Misfit(found='300', wanted='a whole number that fits Int8'))
         """
         column = self.columns[place]
         if isinstance(value, float) and not isfinite(value):  # more digits than a float can hold
-            raise Misfit(shown(value), wanted(column))
+            return Misfit(shown(value), wanted(column))
         special = kind_named(column.kind)
         try:
             read = msgspec.convert(value, self.types[place])
         except (msgspec.ValidationError, OverflowError) as error:
             found = shown(value) if special is None else _within(value, str(error))
-            raise Misfit(found, wanted(column, str(error))) from error
+            return Misfit(found, wanted(column, str(error)))
         if special is None:
             return read
         try:
             return special.read(read, column)
         except ValueError as error:
-            raise Misfit(str(error), wanted(column)) from error
+            return Misfit(str(error), wanted(column))
 
     def _problems(self, row: Any) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
@@ -229,10 +226,9 @@ class Reader:
                 continue
             if row[name] is None and may_lack:
                 continue
-            try:
-                self.read(place, row[name])
-            except Misfit as error:
-                yield {"field": name, "found": error.found, "wanted": error.wanted}
+            read = self.read(place, row[name])
+            if isinstance(read, Misfit):
+                yield {"field": name, **read._asdict()}
         for name in row:
             if name not in self.names:
                 yield {"field": name, "found": "an unknown field", "wanted": nearest(name, self.names)}

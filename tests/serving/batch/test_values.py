@@ -267,6 +267,15 @@ def test_tensors_come_as_lists_or_arrays_and_are_checked(store: Store, tmp_path:
         score(store, of(store, "sums"), pl.DataFrame({"x": [1]}))
 
 
+def test_no_rows_give_an_output_without_rows(store: Store, tmp_path: Path) -> None:
+    source = write(pl.DataFrame(schema={"x": pl.List(pl.List(pl.Int64))}), tmp_path / "in.parquet")
+
+    job = batch(store, of(store, "sums"), source, tmp_path / "out.parquet").run()
+
+    assert job.rows == 0
+    assert pl.read_parquet(tmp_path / "out.parquet").schema["prediction"] == pl.List(pl.Float32)
+
+
 def test_a_network_gives_a_column_for_each_output(store: Store, tmp_path: Path) -> None:
     a, b = np.random.default_rng(0).normal(size=(50, 3)), np.ones((50, 2))
     frame = pl.DataFrame({"a": a.tolist(), "b": b.tolist(), "name": [f"r{each}" for each in range(50)]})

@@ -12,8 +12,6 @@ from drivetrain.data.kinds.kind import kind_named
 from drivetrain.serving.requests import Misfit, wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from drivetrain.data.schema import Column
@@ -66,15 +64,13 @@ def cells_of(reader: Reader, place: int, series: pl.Series, folder: Folder) -> C
     values: list[Any] = []
     misfits: dict[int, Misfit] = {}
     for row, given in enumerate(series.to_list()):
-        value = None
-        if given is None and not may_lack:
-            misfits[row] = Misfit("null", wanted(column))
-        elif given is not None:
-            try:
-                value = _image(column, given, folder) if column.kind == "image" else _plain(reader, place, given)
-            except Misfit as error:
-                misfits[row] = error
-        values.append(value)
+        if given is None:
+            value = None if may_lack else Misfit("null", wanted(column))
+        else:
+            value = _image(column, given, folder) if column.kind == "image" else _plain(reader, place, given)
+        if isinstance(value, Misfit):
+            misfits[row] = value
+        values.append(None if row in misfits else value)
     return Cells(values, misfits)
 
 
@@ -107,25 +103,16 @@ def _image(column: Column, given: Any, folder: Folder) -> Any:
         return kind.read(folder.read(name) if name else given, column)
     except ValueError as error:
         told = str(error)
-        raise Misfit(told if not name or name in told else f"{name}: {told}", wanted(column)) from error
+        return Misfit(told if not name or name in told else f"{name}: {told}", wanted(column))
 
 
 def _plain(reader: Reader, place: int, given: Any) -> Any:
     """Return a value, or what a text says as JSON, and where that does not fit, the text itself."""
-    first: Misfit | None = None
-    for value in _meanings(given):
-        try:
-            return reader.read(place, value)
-        except Misfit as error:
-            first = first or error
-    assert first is not None
-    raise first
-
-
-def _meanings(given: Any) -> Iterator[Any]:
-    if isinstance(given, str):
-        try:
-            yield msgspec.json.decode(given)
-        except msgspec.DecodeError:
-            pass
-    yield given
+    if not isinstance(given, str):
+        return reader.read(place, given)
+    try:
+        read = reader.read(place, msgspec.json.decode(given))
+    except msgspec.DecodeError:
+        return reader.read(place, given)
+    as_text = reader.read(place, given) if isinstance(read, Misfit) else read
+    return read if isinstance(as_text, Misfit) else as_text

@@ -62,10 +62,7 @@ class ValuesAnswerer:
                 continue
             cells = cells_of(self.reader, place, frame[name], folder)
             columns[name] = pl.Series(name, cells.values, dtype=pl.Object)
-            problems += [
-                {"row": row, "field": name, "found": misfit.found, "wanted": misfit.wanted}
-                for row, misfit in cells.misfits.items()
-            ]
+            problems += [{"row": row, "field": name, **misfit._asdict()} for row, misfit in cells.misfits.items()]
         bad_rows = {problem["row"] for problem in problems}
         bad = pl.Series([row in bad_rows for row in range(frame.height)], dtype=pl.Boolean)
         problems.sort(key=self._order)
