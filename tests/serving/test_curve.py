@@ -22,6 +22,17 @@ def test_one_outlier_changes_nothing() -> None:
     assert seen.likely_s(1) == pytest.approx(0.010)
 
 
+def test_the_first_batch_of_its_size_may_be_an_outlier() -> None:
+    seen = curve()
+    seen.add(12, 3.0)
+
+    assert seen.typical_s(12) == pytest.approx(0.021)
+    assert seen.likely_s(12) == pytest.approx(0.021)
+    seen.add(12, 3.0)
+    assert seen.typical_s(12) == pytest.approx(3.0)
+    assert seen.likely_s(12) == pytest.approx(3.0)
+
+
 def test_a_step_is_followed_within_as_many_batches_as_are_remembered() -> None:
     seen = curve()
     for _ in range(20):

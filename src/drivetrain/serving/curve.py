@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # So many batches of about one size are remembered: a change is followed after half as many, a lone outlier never.
 RECENT = 15
+# Fewer than these tell nothing by themselves.
+FEW = 3
 # Quick batches are many; what is known of them is worked out anew at such intervals.
 QUICK_S, QUICK_EVERY_S = 0.001, 0.01
 # A size that was not seen for so long is taken to have changed as the others have.
@@ -69,12 +71,15 @@ class Curve:
         if now - size.at > STALE_S and len(size.times) > size.new:  # what it remembers beside the new ones is old
             size.times = deque(list(size.times)[-size.new :], maxlen=RECENT)
         size.new, size.at = 0, now
-        times = sorted(size.times)
+        # One batch that had to wait for the processor tells nothing: what was known counts as the others.
+        known = [self.typical_s(size.rows)] * (FEW - len(size.times))
+        times = sorted([*size.times, *known])
         count = len(times)
-        middle = times[count // 4 : count - count // 4]
+        cut = max(count // 4, bool(known))
+        middle = times[cut : count - cut]
         typical_s = max(sum(middle) / len(middle), 1e-7)
         self._pace = size.anchor * typical_s / max(size.typical_s, 1e-7)
-        size.typical_s, size.likely_s, size.anchor = typical_s, times[-1 - count // 8], self._pace
+        size.typical_s, size.likely_s, size.anchor = typical_s, times[-1 - max(bool(known), count // 8)], self._pace
         self._draw(now)
 
     def _draw(self, now: float) -> None:
