@@ -137,6 +137,8 @@ WHAT_TO_DO = {
     "[moving runs](store.md#moving-runs-and-backups).",
     "BadRow": "Mend the row, or choose what becomes of such rows with [`--on-bad-row`](batch.md#bad-rows).",
     "Refused": "Take the safe way that it names, or set the setting that allows it.",
+    "Unreachable": "Start the engine, or correct its address, and give the command again; see "
+    "[engines](models.md#an-engine-elsewhere).",
     "StoreError": "Mend what it names and run again: what finished is kept.",
     "CorruptArtifact": "`drivetrain store fsck --repair` sets the file aside; the step that made it runs anew. See "
     "[damage](store.md#damage).",

@@ -15,6 +15,7 @@
     │   ├── BadArchive
     │   ├── BadRow
     │   └── Refused
+    │       └── Unreachable     trying again may help
     ├── StoreError              what should be kept cannot be written or read
     │   ├── CorruptArtifact
     │   ├── CorruptLedger
@@ -227,6 +228,10 @@ class BadRow(UsageError):
 
 class Refused(UsageError):
     """Something is not done because it would not be safe."""
+
+
+class Unreachable(Refused):
+    """An engine elsewhere cannot be reached at the moment; trying again may help."""
 
 
 class StoreError(DrivetrainError):

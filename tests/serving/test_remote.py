@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -250,6 +251,52 @@ def test_an_engine_that_is_gone_shows_in_readiness(tmp_path: Any) -> None:
     assert told.json()["error"]["message"] == "the engine cannot be reached; try again in a moment"
     done = project.command("run", "--force", "assistant")
     assert "does not answer" in done.stdout + done.stderr
+
+
+DOUBLER = """
+import drivetrain as dt
+
+doubler = dt.Remote("%s", protocol="triton", model="doubler")
+gate = dt.Gate(doubler)
+service = dt.Service(doubler, timeout_s=1)
+"""
+
+
+@pytest.fixture(scope="module")
+def doubler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """Return a service in front of an engine that takes its time over a row as the row says."""
+    with started(sys.executable, "slow_engine.py", ready="/v2/health/ready") as engine:
+        project = Project(tmp_path_factory.mktemp("doubler"), DOUBLER % engine)
+        project.run()
+        with project.served() as address:
+            yield address
+
+
+def doubled(address: Address, x: float, *, waits_ms: int = 0) -> int:
+    """Return how a row was answered, for a client that waits so long."""
+    headers = {"x-request-timeout-ms": str(waits_ms)} if waits_ms else {}
+    return address.client.post("/predict", json={"x": x}, headers=headers).status_code
+
+
+def test_impatient_clients_do_not_keep_others_from_an_engine(doubler: Address) -> None:
+    for _ in range(8):  # more than the failures after which the engine would be left alone
+        assert doubled(doubler, 0.9, waits_ms=60) == 504
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: doubled(doubler, 0.9, waits_ms=60), range(16))) == {504}
+
+    assert doubled(doubler, -1) == 200
+    assert doubled(doubler, 0.3) == 200
+
+
+def test_an_engine_that_lets_a_patient_client_wait_too_long_has_failed(doubler: Address) -> None:
+    assert doubled(doubler, -1) == 200
+    with ThreadPoolExecutor(5) as pool:
+        late = list(pool.map(lambda _: doubled(doubler, 3), range(5)))
+
+    assert late == [504] * 5
+    assert doubled(doubler, -1) == 503
+    time.sleep(5.2)
+    assert doubled(doubler, -1) == 200
 
 
 TRITON = """

@@ -349,7 +349,7 @@ class Story:
                 side_inputs={"weather": _artifact("weather", 26_115, "parquet", {})},
                 metrics={"quality.auc": auc, "quality.brier": 0.19 - auc / 20, "quality.accuracy": 0.79 + auc / 30},
                 settings={"lateness": settings, "flights": {"until": until}},
-                commit="4f9d2c81a07be6635d8c0e41f2ab97c35de81f06", created_at=self.clock,
+                created_at=self.clock,
             )
         )  # fmt: skip
 

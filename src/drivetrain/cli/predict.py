@@ -1,8 +1,8 @@
 """Answer the rows of files, folders, buckets or a table with a version, as the server would, without a server.
 
 An input is a file (Parquet, Arrow IPC, CSV, NDJSON; text also with .gz), a folder, a pattern in quotes, s3://…,
-gs://…, sqlite:///FILE?table=NAME, postgresql://HOST/DB?table=NAME, or a dataset of the system. The same command goes
-on where it was stopped.
+gs://…, sqlite:///FILE?table=NAME, postgresql://HOST/DB?table=NAME, or a dataset of the system; for a model of images, a
+folder of images too. The same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--ray", nargs="?", const="local", default="", metavar="ADDRESS", help="work on Ray: a cluster, or here"
     )
-    parser.add_argument("--part-rows", type=int, default=1_000_000, help="about how many rows are finished at once")
+    parser.add_argument(
+        "--part-rows", type=int, default=0, metavar="ROWS",
+        help="about how many rows are finished at once; a million by default, and at most 10,000 of a model of values",
+    )  # fmt: skip
     parser.add_argument(
         "--format", default="parquet", choices=("parquet", "ipc", "csv", "tsv", "ndjson"),
         help="of the parts of an output that is a folder",

@@ -79,7 +79,7 @@ def as_trained(store: Store, version: Version) -> AbstractContextManager[None]:
 
     What stands in the project's folder by now may have other weights, and a server has not loaded it.
     """
-    return _modules_of(store, version.code) if names_classes(version) else nullcontext()
+    return _modules_of(store, version.code) if version.code and names_classes(version) else nullcontext()
 
 
 class _Loaded(NamedTuple):

@@ -43,7 +43,6 @@ class Version(Record, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     # The digest of a `Reference`: how features and predictions were distributed in training.
     reference: str = ""
-    commit: str = ""
     created_at: datetime
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from drivetrain.serving.calls.exchange import Exchange
     from drivetrain.serving.counters import Counters
     from drivetrain.serving.journal import Names
-    from drivetrain.serving.live import Live
+    from drivetrain.serving.live import Arm, Live
     from drivetrain.serving.logbook import Logbook
     from drivetrain.serving.requests import Row
     from drivetrain.serving.service import Terms
@@ -82,13 +82,17 @@ class Direct:
     async def _answered(self, batch: Batch, patience: Patience) -> str | Reply:
         limit_s = patience.left_s(self._service.timeout_s)
         calling = Calling(self._exchange, monotonic() + limit_s)
+        asked: list[Arm] = []
         started = perf_counter_ns()
         try:
-            parts = await patiently(calling.of(self._parts(batch, limit_s, calling)), patience, limit_s)
+            parts = await patiently(calling.of(self._parts(batch, limit_s, calling, asked)), patience, limit_s)
             (reply,) = replies(batch, parts, {})
             lines = lines_of(batch, parts)
         except TimeoutError:
             self._counters.add("expired")
+            # A client that waits for less than the service does says nothing of how well the model is.
+            if limit_s >= self._service.timeout_s and asked:
+                asked[-1].was_late()
             message = f"the model did not answer within {limit_s:.3g} s"
             raise calling.timed_out(limit_s) or RequestError(status=504, message=message) from None
         except CallFailed as error:
@@ -107,10 +111,12 @@ class Direct:
         self._counters.add("batches")
         return reply
 
-    async def _parts(self, batch: Batch, limit_s: float, calling: Calling) -> list[Answered]:
+    async def _parts(self, batch: Batch, limit_s: float, calling: Calling, asked: list[Arm]) -> list[Answered]:
+        """Return what each arm answers; `asked` tells who was, the last of them at the moment."""
         found = []
         for arm, predictor, places, columns in batch.live.shares(batch.rows, batch.names, range(len(batch.rows))):
             rows = picked([batch.rows[place] for place in places], columns)
+            asked.append(predictor)
             if predictor.is_awaited:
                 answers = await predictor.awaited(rows, limit_s)
             else:

@@ -11,7 +11,7 @@ from drivetrain.serving.requests import INTEGERS, MAX_PROBLEMS, shown, unfit, wa
 from drivetrain.serving.table import exact, times_read
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from drivetrain.data.schema import Column
     from drivetrain.serving.requests import Reader
@@ -118,6 +118,20 @@ def fit(reader: Reader, frame: pl.DataFrame, *, text: Container[str] = (), limit
     cells.sort(key=lambda cell: cell[:2])
     problems = [*whole, *(problem for _, _, problem in cells)]
     return Fit(pl.DataFrame(columns, height=frame.height), bad, problems if limit is None else problems[:limit])
+
+
+def endless(reader: Reader, frame: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield a problem for each number of a frame that `fit` gave which no JSON can tell: it is infinite, or NaN.
+
+    NaN is let be where null may be.
+    """
+    for column, may_lack in zip(reader.columns, reader.may_lack, strict=True):
+        series = frame[column.name]
+        if not series.dtype.is_float() or series.is_finite().all():
+            continue
+        wrong = series.is_infinite() if may_lack else series.is_infinite() | series.is_nan()
+        for row in wrong.arg_true():
+            yield _problem(row, column, shown(series[row]), wanted(column))
 
 
 def _taken(given: pl.Series, column: Column, dtype: pl.DataType | None, *, text: bool) -> pl.Series | None:

@@ -15,7 +15,7 @@ from drivetrain.serving.patience import patiently
 from drivetrain.serving.ready import ReadyModel
 from drivetrain.serving.route import JSON, Answer, Request, Route, Streamed, as_json, extra_headers
 from drivetrain.serving.streaming import TOO_LATE
-from drivetrain.training.remote import OpenAIModel
+from drivetrain.training.remote import LONGER_S, OpenAIModel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -85,11 +85,14 @@ class OpenAI:
         async def ask(places: Sequence[int], patience: Patience) -> list[bytes]:
             timeout_s = patience.left_s(desk.service.timeout_s)
             with desk.direct.slot():
-                # A client that waits for less than the service does is no failure of the engine's.
-                asking = asked.engine.post(request.path, msgspec.json.encode(body), timeout_s=desk.service.timeout_s)
+                longer_s = desk.service.timeout_s + LONGER_S
+                asking = asked.engine.post(request.path, msgspec.json.encode(body), timeout_s=longer_s)
                 try:
                     told = await patiently(asking, patience, timeout_s)
                 except TimeoutError:
+                    # A client that waits for less than the service does is no failure of the engine's.
+                    if timeout_s >= desk.service.timeout_s:
+                        asked.arm.was_late()
                     message = f"the engine did not answer within {timeout_s:.3g} s"
                     raise RequestError(status=504, message=message) from None
             _decoded(told)  # what is no answer is not kept as one

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from drivetrain.data.kinds.kind import kind_named
-from drivetrain.errors import DrivetrainError, UsageError
+from drivetrain.errors import DrivetrainError
 from drivetrain.registry import bundle
 from drivetrain.serving.answers import Answers
 from drivetrain.serving.requests import Reader, reader_for
@@ -66,11 +66,6 @@ class Predictor:
         Raises:
             DrivetrainError: its artifacts or its code cannot be read.
         """
-        if version.signature.task == "values":
-            raise UsageError(
-                f"{version.id} answers with values of its own, and not with a column of a table",
-                remedy="ask it through its service",
-            )
         reader = reader_for(version.signature)
         chosen = load_model(store, version)
         features = None
@@ -151,6 +146,9 @@ class Predictor:
     async def health(self) -> str:
         """Return what is amiss with an engine elsewhere: there is none."""
         return ""
+
+    def was_late(self) -> None:
+        """Learn that the time of a service was up before the answer came: there is no engine to be spared."""
 
     def _told(self, scores: np.ndarray[Any, Any], features: pl.DataFrame | None) -> Answers:
         values = scores.tolist()

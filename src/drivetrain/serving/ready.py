@@ -113,6 +113,11 @@ class ReadyModel:
             return await self.model.engine.health(self.model.HEALTH)
         return ""
 
+    def was_late(self) -> None:
+        """Learn that the time of a service was up before the answer came: an engine elsewhere has failed then."""
+        if isinstance(self.model, TritonModel | OpenAIModel):
+            self.model.engine.breaker.failed()
+
     def told(self, found: Sequence[Any]) -> Answers:
         """Return values of the model as answers: plain JSON, and what the log keeps of it."""
         predictions = [self._told(value) for value in found]

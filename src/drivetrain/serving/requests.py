@@ -6,7 +6,7 @@ from datetime import date, datetime
 from json import JSONDecodeError, JSONDecoder
 from math import isfinite, isnan
 from sys import float_info
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -29,6 +29,13 @@ _FINITE = Annotated[float, Meta(ge=-float_info.max, le=float_info.max)]
 INTEGERS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64, "UInt8": -8, "UInt16": -16, "UInt32": -32, "UInt64": -64}
 
 Row = tuple[Any, ...]
+
+
+class Misfit(NamedTuple):
+    """A value that does not fit its column: what was found, and what is wanted, in words."""
+
+    found: str
+    wanted: str
 
 
 class Reader:
@@ -184,33 +191,44 @@ class Reader:
             return RequestError(status=400, message="the body cannot be read as JSON")
         return unfit(problems)
 
+    def read(self, place: int, value: Any) -> Any:
+        """Return a plain value, such as JSON has, of the column at a place as the model is handed it, or a `Misfit`.
+
+        >>> from drivetrain.data.schema import Column
+        >>> reader = Reader([Column(name="stops", kind="int", dtype="Int8")])
+        >>> reader.read(0, 3), reader.read(0, 300)
+        (3, Misfit(found='300', wanted='a whole number that fits Int8'))
+        """
+        column = self.columns[place]
+        if isinstance(value, float) and not isfinite(value):  # more digits than a float can hold
+            return Misfit(shown(value), wanted(column))
+        special = kind_named(column.kind)
+        try:
+            read = msgspec.convert(value, self.types[place])
+        except (msgspec.ValidationError, OverflowError) as error:
+            found = shown(value) if special is None else _within(value, str(error))
+            return Misfit(found, wanted(column, str(error)))
+        if special is None:
+            return read
+        try:
+            return special.read(read, column)
+        except ValueError as error:
+            return Misfit(str(error), wanted(column))
+
     def _problems(self, row: Any) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
             yield {"field": None, "found": shown(row), "wanted": "an object with a value for each field"}
             return
-        for name, kind, may_lack, column in zip(self.names, self.types, self.may_lack, self.columns, strict=True):
+        for place, (name, may_lack) in enumerate(zip(self.names, self.may_lack, strict=True)):
             if name not in row:
                 if not may_lack:
-                    yield {"field": name, "found": "nothing", "wanted": wanted(column)}
+                    yield {"field": name, "found": "nothing", "wanted": wanted(self.columns[place])}
                 continue
-            value = row[name]
-            if value is None and may_lack:
+            if row[name] is None and may_lack:
                 continue
-            if isinstance(value, float) and not isfinite(value):  # more digits than a float can hold
-                yield {"field": name, "found": shown(value), "wanted": wanted(column)}
-                continue
-            special = kind_named(column.kind)
-            try:
-                read = msgspec.convert(value, kind)
-            except (msgspec.ValidationError, OverflowError) as error:
-                found = shown(value) if special is None else _within(value, str(error))
-                yield {"field": name, "found": found, "wanted": wanted(column, str(error))}
-                continue
-            if special is not None:
-                try:
-                    special.read(read, column)
-                except ValueError as error:
-                    yield {"field": name, "found": str(error), "wanted": wanted(column)}
+            read = self.read(place, row[name])
+            if isinstance(read, Misfit):
+                yield {"field": name, **read._asdict()}
         for name in row:
             if name not in self.names:
                 yield {"field": name, "found": "an unknown field", "wanted": nearest(name, self.names)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,8 +12,8 @@ import polars as pl
 
 from drivetrain.data.kinds.kind import KINDS
 from drivetrain.errors import RequestError
-from drivetrain.serving.fit import fit, fitted, strangers
-from drivetrain.serving.requests import MAX_PROBLEMS, too_many_rows, unfit, wanted
+from drivetrain.serving.fit import endless, fit, fitted, strangers
+from drivetrain.serving.requests import MAX_PROBLEMS, too_many_rows, unfit
 from drivetrain.serving.unpack import Unpacker
 
 if TYPE_CHECKING:
@@ -61,15 +62,7 @@ def rows_of(reader: Reader, frame: pl.DataFrame) -> list[Row]:
         RequestError: 422, a column or a value does not fit; all problems are named.
     """
     found = fitted(reader, frame)
-    problems: list[dict[str, Any]] = []
-    for column, may_lack in zip(reader.columns, reader.may_lack, strict=True):
-        series = found[column.name]
-        if not series.dtype.is_float() or series.is_finite().all():
-            continue
-        wrong = series.is_infinite() if may_lack else series.is_infinite() | series.is_nan()
-        for row in wrong.arg_true().head(MAX_PROBLEMS):
-            shown = "NaN" if series[row] != series[row] else "a number out of range"
-            problems.append({"row": row, "field": column.name, "found": shown, "wanted": wanted(column)})
+    problems = list(islice(endless(reader, found), MAX_PROBLEMS + 1))
     if problems:
         raise unfit(problems[:MAX_PROBLEMS], more=len(problems) > MAX_PROBLEMS)
     try:

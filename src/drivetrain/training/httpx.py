@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 
-from drivetrain.errors import Refused, RequestError
+from drivetrain.errors import Refused, RequestError, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -76,6 +76,7 @@ class Engine:
         """Return what the engine answers to a GET, or to a POST of a body, outside of any event loop.
 
         Raises:
+            Unreachable: there is nobody at its address.
             Refused: it does not answer, or not with JSON.
         """
         remedy = "start the engine, or correct the address in dt.Remote"
@@ -83,6 +84,8 @@ class Engine:
             with httpx.Client(timeout=timeout_s, trust_env=False, headers=self._headers) as client:
                 url = self.address + path
                 found = client.get(url) if body is None else client.post(url, json=body)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise Unreachable(f"the engine at {self.address} does not answer: {error}", remedy=remedy) from error
         except httpx.HTTPError as error:
             raise Refused(f"the engine at {self.address} does not answer: {error}", remedy=remedy) from error
         if found.status_code != 200:

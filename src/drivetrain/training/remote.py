@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from drivetrain.training.signature import Signature
 
 Speaks = Literal["openai", "triton"]
+# Who asks gives up when its own time is up, and knows whether that was the engine's fault. So the engine's connection
+# waits for longer, and no client's short time is taken for a failure.
+LONGER_S = 1.0
+# Where nobody waits for the answer but a program.
+OFFLINE_S = 120.0
 _DTYPES = {
     "BOOL": "bool", "BYTES": "str", "FP16": "float16", "FP32": "float32", "FP64": "float64",
     **{f"{kind}{bits}": f"{kind.lower()}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)},
@@ -131,21 +136,20 @@ class TritonModel(Stacked):
         self.outputs = [column_of(each["name"], _dtype(each), self.inner(_shape(each))) for each in found["outputs"]]
 
     async def ask(self, rows: Sequence[tuple[Any, ...]], *, timeout_s: float) -> list[Any]:
-        """Return what the engine gives for each row.
+        """Return what the engine gives for each row; `timeout_s` is for how long somebody waits.
 
         Raises:
             RequestError: see `Engine.post`.
         """
         answers: list[Any] = [None] * len(rows)
         for places, arrays in self.feeds(rows):
-            body = self._body(arrays, timeout_s)
-            self.take(answers, places, self._read(await self.engine.post(self._path, body, timeout_s=timeout_s)))
+            told = await self.engine.post(self._path, self._body(arrays, timeout_s), timeout_s=timeout_s + LONGER_S)
+            self.take(answers, places, self._read(told))
         return answers
 
     def run(self, arrays: list[Any]) -> list[Any]:
-        return self._read(
-            msgspec.json.encode(self.engine.now(self._path, body=msgspec.json.decode(self._body(arrays))))
-        )
+        told = self.engine.now(self._path, body=msgspec.json.decode(self._body(arrays)), timeout_s=OFFLINE_S)
+        return self._read(msgspec.json.encode(told))
 
     def _body(self, arrays: list[Any], timeout_s: float = 0.0) -> bytes:
         inputs = [
@@ -181,7 +185,7 @@ class OpenAIModel:
         self.outputs = [structure_column("prediction", dict[str, Any])]
 
     async def ask(self, rows: Sequence[tuple[Any, ...]], *, timeout_s: float) -> list[Any]:
-        """Return the engine's chat completion for each row.
+        """Return the engine's chat completion for each row; `timeout_s` is for how long somebody waits.
 
         Raises:
             RequestError: see `Engine.post`.
@@ -189,7 +193,8 @@ class OpenAIModel:
         found = []
         for (request,) in rows:
             body = msgspec.json.encode({**request, "model": self.name, "stream": False})
-            found.append(msgspec.json.decode(await self.engine.post("/v1/chat/completions", body, timeout_s=timeout_s)))
+            told = await self.engine.post("/v1/chat/completions", body, timeout_s=timeout_s + LONGER_S)
+            found.append(msgspec.json.decode(told))
         return found
 
     def answer(self, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -199,12 +204,12 @@ class OpenAIModel:
             Refused: see `Engine.now`.
         """
         bodies = [{**request, "model": self.name, "stream": False} for (request,) in rows]
-        return [self.engine.now("/v1/chat/completions", body=body, timeout_s=120) for body in bodies]
+        return [self.engine.now("/v1/chat/completions", body=body, timeout_s=OFFLINE_S) for body in bodies]
 
     def complete(self, text: str, **options: Any) -> str:
         """Return what the model says to a text, for those who judge it; `options` are those of a chat completion."""
         body = {"model": self.name, "messages": [{"role": "user", "content": text}], **options}
-        told = self.engine.now("/v1/chat/completions", body=body, timeout_s=120)
+        told = self.engine.now("/v1/chat/completions", body=body, timeout_s=OFFLINE_S)
         return str(told["choices"][0]["message"]["content"])
 
 

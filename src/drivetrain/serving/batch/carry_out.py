@@ -17,10 +17,13 @@ from polars.io.plugins import register_io_source
 
 from drivetrain.errors import BadRow, DrivetrainError, StoreUnavailable
 from drivetrain.registry.registry import version
-from drivetrain.serving.batch.format import ENDINGS, sink
+from drivetrain.serving.batch.answerer import answerer_of
+from drivetrain.serving.batch.folder import Folder
+from drivetrain.serving.batch.format import ENDINGS, TEXT, sink
 from drivetrain.serving.batch.plan import SEPARATORS, Part, chunks, text_columns
-from drivetrain.serving.batch.scoring import Scorer, chunk_rows
-from drivetrain.serving.predictor import Predictor
+from drivetrain.serving.batch.scoring import Scorer
+from drivetrain.serving.batch.sizes import chunk_rows
+from drivetrain.serving.live import reason_of
 from drivetrain.store.fingerprints import digest_of_file
 from drivetrain.store.store import Store
 
@@ -69,12 +72,21 @@ class Hand:
 
     def __init__(self, order: Order) -> None:
         self._order = order
-        store = Store.open(order.store, allow_pickle=order.allow_pickle)
+        # It stays open: a class of the user's may call other services, which are answered from it.
+        self._store = Store.open(order.store, allow_pickle=order.allow_pickle)
         try:
-            predictor = Predictor.load(store, version(store.ledger, order.version))
-        finally:
-            store.close()
-        self._scorer = Scorer(predictor, keeps=order.columns, on_bad_row=order.on_bad_row)
+            self._version = version(self._store.ledger, order.version)
+            answerer = answerer_of(self._store, self._version)
+        except Exception as error:  # the version's code is the user's, and may raise anything
+            self.close()
+            if isinstance(error, DrivetrainError):
+                raise
+            raise DrivetrainError(f"{order.version} cannot be loaded: {reason_of(error)}") from error
+        self._scorer = Scorer(answerer, keeps=order.columns, on_bad_row=order.on_bad_row)
+
+    def close(self) -> None:
+        """Close the store."""
+        self._store.close()
 
     def carry_out(self, part: Part, report: Callable[[int], None]) -> Done:
         """Read, answer and write a part; `report` is told of rows that were read.
@@ -127,10 +139,12 @@ class Hand:
         counts: dict[str, int],
         report: Callable[[int], None],
     ) -> Iterator[pl.DataFrame]:
-        for frame, broken in chunks(part, chunk_rows(len(part.columns))):
+        folder = Folder(part.file.root)
+        for frame, broken in chunks(part, chunk_rows(self._version.signature, len(part.columns))):
             found = self._scorer.score(
-                frame, file=part.file.name, first_row=counts["read"], text=text, as_written=as_written, broken=broken
-            )
+                frame, file=part.file.name, first_row=counts["read"], text=text, as_written=as_written, broken=broken,
+                folder=folder,
+            )  # fmt: skip
             if found.rejects:
                 with open(rejects, "ab") as file:
                     file.writelines(msgspec.json.encode(each) + b"\n" for each in found.rejects)
@@ -180,10 +194,19 @@ def peak_mib() -> float:
 
 
 def _flat(frame: pl.DataFrame, form: str) -> pl.DataFrame:
-    """Return a frame as CSV can hold it: a column for each class."""
-    if form not in SEPARATORS or "probabilities" not in frame.columns:
+    """Return a frame as text can hold it: images in base64, and in CSV a column for each class, and lists as JSON."""
+    if form not in TEXT:
         return frame
-    shares = frame["probabilities"].struct
-    columns = [shares.field(name).alias(f"probability_{name}") for name in shares.fields]
-    place = frame.columns.index("probabilities")
-    return frame.select([*frame.columns[:place], *columns, *frame.columns[place + 1 :]])
+    columns: list[pl.Series] = []
+    for column in frame.iter_columns():
+        if column.dtype == pl.Binary:
+            columns.append(column.bin.encode("base64"))
+        elif form in SEPARATORS and column.name == "probabilities" and isinstance(column.dtype, pl.Struct):
+            shares = column.struct
+            columns += [shares.field(name).alias(f"probability_{name}") for name in shares.fields]
+        elif form in SEPARATORS and column.dtype.is_nested():
+            texts = [None if value is None else msgspec.json.encode(value).decode() for value in column.to_list()]
+            columns.append(pl.Series(column.name, texts, dtype=pl.String))
+        else:
+            columns.append(column)
+    return pl.DataFrame(columns)

@@ -9,7 +9,7 @@ from drivetrain.errors import UsageError
 if TYPE_CHECKING:
     import polars as pl
 
-Format = Literal["parquet", "ipc", "csv", "tsv", "ndjson"]
+Format = Literal["parquet", "ipc", "csv", "tsv", "ndjson", "image"]
 SUFFIXES: dict[str, Format] = {
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -21,6 +21,7 @@ SUFFIXES: dict[str, Format] = {
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
 }
+IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 PACKED = ".gz"
 TEXT = ("csv", "tsv", "ndjson")
 ENDINGS: dict[str, str] = {"parquet": ".parquet", "ipc": ".arrow", "csv": ".csv", "tsv": ".tsv", "ndjson": ".ndjson"}
@@ -35,6 +36,15 @@ def format_of(name: str) -> Format | None:
     plain = name.lower().removesuffix(PACKED)
     found = next((each for suffix, each in SUFFIXES.items() if plain.endswith(suffix)), None)
     return found if plain == name.lower() or found in TEXT else None
+
+
+def input_format(name: str) -> Format | None:
+    """Return the format of a file that is read, which may be an image and so a row by itself, or None.
+
+    >>> input_format("cats/1.JPG"), input_format("notes.txt")
+    ('image', None)
+    """
+    return "image" if name.lower().endswith(IMAGES) else format_of(name)
 
 
 def unknown_format(name: str) -> UsageError:

@@ -19,14 +19,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     `columns` are those of the input that the output keeps: None for all. `on_bad_row` says what becomes of a row that
     does not fit the version: the job fails, the row is left out, or it is kept without a prediction. `limit` is the
-    number of rows to take, and `part_rows` about how many make a part: what is finished once, and never done again.
-    `format` is that of the parts of an output that is a folder.
+    number of rows to take, and `part_rows` about how many make a part, 0 for as many as suit the version: what is
+    finished once, and never done again. `format` is that of the parts of an output that is a folder.
     """
 
     columns: tuple[str, ...] | None = None
     on_bad_row: OnBadRow = "fail"
     limit: int | None = None
-    part_rows: int = 1_000_000
+    part_rows: int = 0
     format: str = "parquet"
 
 

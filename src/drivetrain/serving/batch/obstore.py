@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import IO, TYPE_CHECKING, Any
 
 from drivetrain.errors import MissingExtra, StoreUnavailable
-from drivetrain.serving.batch.format import TEXT, format_of, unknown_format
+from drivetrain.serving.batch.format import TEXT, input_format, unknown_format
 from drivetrain.serving.batch.source import File
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def listed(url: str) -> list[File]:
             continue
         root = f"{fixed.strip('/')}/" if fixed.strip("/") and path != fixed else path.rpartition("/")[0] + "/"
         name = path.removeprefix(root) if root != "/" else path
-        form = format_of(path)
+        form = input_format(path)
         hidden = any(part.startswith((".", "_")) for part in name.split("/"))
         if form is None and path == key:
             raise unknown_format(url)
@@ -48,7 +48,7 @@ def listed(url: str) -> list[File]:
         found.append(
             File(
                 path=f"{bucket}/{path}", name=name, format=form, size_bytes=meta["size"], stamp=stamp,
-                is_text=form in TEXT,
+                is_text=form in TEXT, root=f"{bucket}/{path}".removesuffix(f"/{name}"),
             )
         )  # fmt: skip
     return found
@@ -62,6 +62,17 @@ def opened(url: str) -> IO[bytes]:
     try:
         return io.BufferedReader(_Object(url, obstore.open_reader(_bucket(bucket), key, buffer_size=8 << 20)))
     except FileNotFoundError as error:
+        raise unreachable(url, error) from error
+
+
+def got(url: str) -> bytes:
+    """Return the bytes of an object."""
+    import obstore
+
+    bucket, key = _split(url)
+    try:
+        return bytes(obstore.get(_bucket(bucket), key).bytes())
+    except Exception as error:
         raise unreachable(url, error) from error
 
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from drivetrain.errors import UsageError, nearest
+from drivetrain.serving.batch.format import TEXT
 from drivetrain.serving.batch.text import (
     Schema,
     blocks,
@@ -39,7 +40,8 @@ class Part:
     """Some rows of a file: those from `start` to `stop`, which are rows, or bytes in a text file; None is the end.
 
     `first_row` is the number of the first in its file, where that is known. `folders` has one row, with the columns
-    that stand in the names of folders. `name` is that of its file in an output that is a folder, without the ending.
+    that stand in the names of folders. `listed` are the rows themselves where these are files, such as images. `name`
+    is that of its file in an output that is a folder, without the ending.
     """
 
     number: int
@@ -51,6 +53,7 @@ class Part:
     first_row: int | None
     most: int | None
     name: str
+    listed: pl.DataFrame | None = None
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -114,11 +117,16 @@ def scan(file: File) -> pl.LazyFrame:
 
 
 def chunks(part: Part, rows: int) -> Iterator[tuple[pl.DataFrame, dict[int, str]]]:
-    """Yield the rows of a part, about `rows` at a time, and what is wrong with records that could not be read."""
+    """Yield the rows of a part, at most `rows` at a time, and what is wrong with records that could not be read."""
+    if part.listed is not None:
+        for frame in part.listed.iter_slices(rows):
+            yield frame, {}
+        return
     if part.file.format in ("parquet", "ipc"):
         lazy = scan(part.file).slice(part.start, None if part.stop is None else part.stop - part.start)
         for batch in lazy.collect_batches(chunk_size=rows, maintain_order=True):
-            yield _with_folders(batch, part), {}
+            for piece in batch.iter_slices(rows):
+                yield _with_folders(piece, part), {}
         return
     left = part.most
     quoted = part.file.format != "ndjson"
@@ -133,8 +141,9 @@ def chunks(part: Part, rows: int) -> Iterator[tuple[pl.DataFrame, dict[int, str]
             if left is not None:
                 frame, broken = frame.head(left), {row: why for row, why in broken.items() if row < left}
                 left -= frame.height
-            if frame.height:
-                yield _with_folders(frame, part), broken
+            for start in range(0, frame.height, rows):
+                piece = _with_folders(frame.slice(start, rows), part)
+                yield piece, {row - start: why for row, why in broken.items() if 0 <= row - start < rows}
             if left == 0:
                 return
 
@@ -153,8 +162,8 @@ def missing_columns(plan: Plan, reader: Reader) -> dict[str, list[str]]:
     return {name: lacking for name, lacking in found.items() if lacking}
 
 
-def check_columns(plan: Plan, settings: Settings, *, form: str, as_one: bool) -> None:
-    """Make sure that the columns to keep are there, and that one file can hold all rows.
+def check_columns(plan: Plan, settings: Settings, *, answers: Sequence[str], form: str, as_one: bool) -> None:
+    """Make sure that the columns to keep are there, and that one file can hold all rows; `answers` are its other names.
 
     Raises:
         UsageError: they cannot be written as asked.
@@ -165,15 +174,15 @@ def check_columns(plan: Plan, settings: Settings, *, form: str, as_one: bool) ->
         for name in kept:
             if name not in part.columns:
                 raise UsageError(f"{part.file.name} has no column {name!r}", remedy=nearest(name, list(part.columns)))
-        clash = next((name for name in kept if name in ("prediction", "probabilities", "version")), None)
+        clash = next((name for name in kept if name in answers), None)
         if clash is not None:
             raise UsageError(
                 f"{part.file.name} has a column {clash!r}, as the output will", remedy="leave it out with --columns"
             )
-        nested = next((name for name in kept if form in SEPARATORS and part.columns[name].is_nested()), None)
+        nested = next((name for name in kept if not _can_hold(form, part.columns[name])), None)
         if nested is not None:
             raise UsageError(
-                f"{part.file.name} has {nested!r} as {part.columns[nested]}, which a CSV file cannot hold",
+                f"{part.file.name} has {nested!r} as {part.columns[nested]}, which a file of {form} cannot hold",
                 remedy="leave it out with --columns, or write Parquet",
             )
         if as_one and first is not None and [part.columns.get(name) for name in kept] != [
@@ -185,6 +194,10 @@ def check_columns(plan: Plan, settings: Settings, *, form: str, as_one: bool) ->
                 f"{first.columns.get(differing, 'nothing')}: one file cannot hold both",
                 remedy="write into a folder, or choose columns with --columns",
             )
+
+
+def _can_hold(form: str, dtype: pl.DataType) -> bool:
+    return form not in TEXT or (dtype != pl.Binary and not (form in SEPARATORS and dtype.is_nested()))
 
 
 def _head(file: File, reader: Reader) -> tuple[Schema, int]:

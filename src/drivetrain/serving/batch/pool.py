@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import deque
+from contextlib import closing
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,9 @@ TRIES = 2
 
 def here(order: Order, parts: Iterable[Part], report: Callable[[int], None]) -> Iterator[tuple[Part, Done]]:
     """Carry out parts in this process, and yield each when it is done."""
-    hand = Hand(order)
-    for part in parts:
-        yield part, hand.carry_out(part, report)
+    with closing(Hand(order)) as hand:
+        for part in parts:
+            yield part, hand.carry_out(part, report)
 
 
 def in_processes(

@@ -40,10 +40,10 @@ def predict(
     """Answer rows with a version of the project around the current folder, as its server would.
 
     A table (polars, pandas, Arrow) gives a polars frame: its rows in their order, with `prediction`, `version` and,
-    for several classes, `probabilities`. Anything that `drivetrain predict --input` takes is answered into `output` by
-    a job that goes on where it was stopped, and gives its `BatchJob`. `version` is such as `lateness@3` or
-    `lateness@champion`; the champion of the only model by default. `settings` are those of the command: `columns`,
-    `on_bad_row`, `limit`, `part_rows`, `format`.
+    for several classes, `probabilities`; a model with several outputs of its own gives a column for each. Anything
+    that `drivetrain predict --input` takes is answered into `output` by a job that goes on where it was stopped, and
+    gives its `BatchJob`. `version` is such as `lateness@3` or `lateness@champion`; the champion of the only model by
+    default. `settings` are those of the command: `columns`, `on_bad_row`, `limit`, `part_rows`, `format`.
 
     Raises:
         UsageError: rows and version do not fit each other, or the output is there already.

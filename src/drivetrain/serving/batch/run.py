@@ -17,11 +17,14 @@ from drivetrain.errors import BadRow, Refused, UsageError
 from drivetrain.security.event import record_event
 from drivetrain.serving.batch.carry_out import Done, Order, counted_from, peak_mib
 from drivetrain.serving.batch.history import holds, sweep
+from drivetrain.serving.batch.images import plan_of_images
 from drivetrain.serving.batch.job import UNFINISHED, BatchJob, BatchPart, Settings
+from drivetrain.serving.batch.outputs import names_of
 from drivetrain.serving.batch.place import Place
 from drivetrain.serving.batch.plan import Part, Plan, check_columns, chunks, missing_columns, plan_of
 from drivetrain.serving.batch.pool import here, in_processes
 from drivetrain.serving.batch.scoring import Reject
+from drivetrain.serving.batch.sizes import part_rows
 from drivetrain.serving.batch.source import files_of, is_table
 from drivetrain.serving.batch.table import copied, without_password
 from drivetrain.serving.requests import reader_for
@@ -82,8 +85,9 @@ class Batch:
         ray: str = "",
         actor: str = "",
     ) -> None:
-        if settings.part_rows < 1 or (settings.limit is not None and settings.limit < 1):
+        if settings.part_rows < 0 or (settings.limit is not None and settings.limit < 1):
             raise UsageError("a number of rows is less than 1", remedy="give --limit and --part-rows from 1 on")
+        settings = msgspec.structs.replace(settings, part_rows=settings.part_rows or part_rows(version.signature))
         self._store, self._version, self._source, self._settings = store, version, source, settings
         self._workers, self._ray, self._actor = workers or os.cpu_count() or 1, ray, actor
         self._reader = reader_for(version.signature)
@@ -157,7 +161,8 @@ class Batch:
                 f"{self._version.id} needs the column {lacking[0]!r}, which {name} does not have",
                 remedy="`--dry-run` names all that are missing",
             )
-        check_columns(plan, self._settings, form=self._place.form, as_one=self._place.is_one)
+        answers = names_of(self._version.signature)
+        check_columns(plan, self._settings, answers=answers, form=self._place.form, as_one=self._place.is_one)
         return job, work, plan
 
     def _carried_out(self, job: BatchJob, work: Path, plan: Plan, watch: Watch) -> BatchJob:
@@ -217,8 +222,10 @@ class Batch:
     def _plan(self, folder: Path | None) -> Plan:
         """Return the parts; those of a table come from the copy in `folder`."""
         if folder is None:
-            return plan_of(files_of(self._store, self._source), self._settings, self._reader)
-        columns = {column.name: column.kind for column in self._reader.columns if column.kind != "other"}
+            files = files_of(self._store, self._source)
+            planned = plan_of_images if files[0].format == "image" else plan_of
+            return planned(files, self._settings, self._reader)
+        columns = {each.name: each.kind for each in self._reader.columns if each.kind not in ("image", "other")}
         return plan_of([copied(self._source, folder, columns)], self._settings, self._reader)
 
     def _done(self, work: Path, plan: Plan, finished: set[int], watch: Watch) -> Iterator[tuple[Part, Done]]:

@@ -1,29 +1,31 @@
-"""Frames of rows, answered with the model and features function that the server uses."""
+"""Frames of rows, answered with the code that the server uses; what of them does not fit is told."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import numpy as np
 import polars as pl
 
-from drivetrain.errors import BadRow, DrivetrainError, UsageError, nearest
-from drivetrain.serving.fit import fit
-from drivetrain.serving.predictor import Predictor
+from drivetrain.errors import BadRow, DrivetrainError, Unreachable, UsageError, nearest
+from drivetrain.serving.batch.answerer import answerer_of
+from drivetrain.serving.batch.folder import Folder
+from drivetrain.serving.batch.sizes import chunk_rows
+from drivetrain.serving.live import reason_of
+from drivetrain.serving.requests import MAX_PROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from drivetrain.registry.version import Version
+    from drivetrain.serving.batch.answerer import Answerer
     from drivetrain.serving.batch.job import OnBadRow
     from drivetrain.store.store import Store
 
-CHUNK_ROWS = 65_536
-# A chunk is about so many values, so that a wide table takes no more memory than a narrow one.
-CHUNK_VALUES = 1 << 21
-# Where so many rows of one chunk fail in the model or features function, it is broken, and not the rows.
+# Where so many rows of one chunk, or one after another, fail in the model or features function, it is broken, and not
+# the rows.
 MOST_FAILURES = 1_000
+_NOWHERE = Folder("")
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,8 +54,10 @@ class Scorer:
     `keeps` are the columns of the input that the output has, None for all of them.
     """
 
-    def __init__(self, predictor: Predictor, *, keeps: Sequence[str] | None, on_bad_row: OnBadRow) -> None:
-        self._predictor, self._keeps, self._on_bad_row = predictor, keeps, on_bad_row
+    def __init__(self, answerer: Answerer, *, keeps: Sequence[str] | None, on_bad_row: OnBadRow) -> None:
+        self._answerer, self._keeps, self._on_bad_row = answerer, keeps, on_bad_row
+        # How many rows have failed since one was answered.
+        self._failed = 0
 
     def score(
         self,
@@ -64,18 +68,20 @@ class Scorer:
         text: Collection[str] = (),
         as_written: bool = False,
         broken: Mapping[int, str] | None = None,
+        folder: Folder = _NOWHERE,
     ) -> Scored:
-        """Return a frame's rows with `prediction`, `probabilities` for several classes, and `version`.
+        """Return a frame's rows with their answers, such as `prediction`, and `version`.
 
         `text` are the columns in which numbers are written out; the output has them in their exact types, unless
-        `as_written`. `broken` are rows that could not be read, with the reason.
+        `as_written`. `broken` are rows that could not be read, with the reason. `folder` has the files that rows name.
 
         Raises:
             BadRow: a row does not fit, and `on_bad_row` is `fail`.
             UsageError: a column is missing or of a type that cannot be taken.
+            Unreachable: the model is an engine's that is not there.
         """
         may_go_on = self._on_bad_row != "fail"
-        found = fit(self._predictor.reader, frame, text=text, **({"limit": None} if may_go_on else {}))
+        found = self._answerer.fit(frame, text=text, folder=folder, limit=None if may_go_on else MAX_PROBLEMS + 1)
         if not found.columns_fit:
             raise self._unfit(found.problems[0], frame)
         rejects = [
@@ -94,7 +100,7 @@ class Scorer:
             raise bad_row(min(rejects, key=lambda each: each.row))
         any_bad = bool(rejects)
         asked = found.frame.filter(~bad) if any_bad else found.frame
-        scores, failures = self._answered(asked, stop_at_first=not may_go_on)
+        answers, failures = self._answered(asked, stop_at_first=not may_go_on)
         if failures:
             places = (~bad).arg_true() if any_bad else pl.int_range(frame.height, eager=True)
             rejects += [
@@ -108,7 +114,6 @@ class Scorer:
             any_bad = True
         kept = self._kept(frame, found.frame, () if as_written else text)
         rejects.sort(key=lambda each: each.row)
-        answers = self._columns(scores)
         if not any_bad:
             return Scored(_beside(kept, answers), rejects)
         if self._on_bad_row == "skip":
@@ -122,69 +127,62 @@ class Scorer:
 
     def _empty(self, columns: Mapping[str, Any], text: Collection[str], *, as_written: bool) -> pl.DataFrame:
         frame = pl.DataFrame(schema=columns)
-        found = fit(self._predictor.reader, frame, text=text)
+        found = self._answerer.fit(frame, text=text, folder=_NOWHERE, limit=None)
         if not found.columns_fit:
             raise self._unfit(found.problems[0], frame)
-        kept = self._kept(frame, found.frame, () if as_written else text)
-        width = len(self._predictor.classes) if self._predictor.version.signature.task == "multiclass" else 0
-        return _beside(kept, self._columns(np.empty((0, width) if width else (0,))))
+        return _beside(self._kept(frame, found.frame, () if as_written else text), self._signed([]))
 
     def _kept(self, frame: pl.DataFrame, fitted: pl.DataFrame, text: Collection[str]) -> pl.DataFrame:
         kept = frame if self._keeps is None else frame.select(self._keeps)
-        exact = [fitted[name] for name in kept.columns if name in text and name in fitted.columns]
+        types = {name: fitted[name].dtype for name in kept.columns if name in text and name in fitted.columns}
+        exact = [fitted[name] for name, dtype in types.items() if dtype != pl.Object]
         return kept.with_columns(exact) if exact else kept
 
-    def _columns(self, scores: np.ndarray[Any, Any]) -> pl.DataFrame:
-        classes = self._predictor.classes
-        columns: list[pl.Series] = []
-        if self._predictor.version.signature.task == "multiclass":
-            best = pl.Series(scores.argmax(axis=1) if len(scores) else [], dtype=pl.UInt32)
-            columns.append(pl.Series("prediction", classes).gather(best))
-            shares = pl.DataFrame(np.asarray(scores, dtype=np.float64), schema=[str(each) for each in classes])
-            columns.append(shares.to_struct("probabilities"))
-        else:
-            columns.append(pl.Series("prediction", np.asarray(scores, dtype=np.float64)))
-        columns.append(pl.repeat(self._predictor.version.id, len(scores), dtype=pl.String, eager=True).alias("version"))
-        return pl.DataFrame(columns)
+    def _signed(self, answers: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """Return answers as one frame, with the version that gave them."""
+        found = pl.concat(answers) if answers else self._answerer.unanswered()
+        version = pl.repeat(self._answerer.version.id, found.height, dtype=pl.String, eager=True)
+        return found.with_columns(version.alias("version"))
 
-    def _answered(self, asked: pl.DataFrame, *, stop_at_first: bool) -> tuple[np.ndarray[Any, Any], dict[int, str]]:
+    def _answered(self, asked: pl.DataFrame, *, stop_at_first: bool) -> tuple[pl.DataFrame, dict[int, str]]:
         """Return the answers to the rows that have one, and why the others, by their place, have none."""
         failures: dict[int, str] = {}
-        found: list[np.ndarray[Any, Any]] = []
+        found: list[pl.DataFrame] = []
 
         def answer(start: int, stop: int) -> None:
             """Answer a range of rows, by halves where that fails, so that each row that can be answered is."""
             try:
-                found.append(self._predictor.scores(asked.slice(start, stop - start))[1])
+                found.append(self._answerer.answered(asked.slice(start, stop - start)))
+                self._failed = 0
+            except Unreachable:
+                raise
             except Exception as error:  # whatever the user's function or model raises
                 if stop - start == 1:
-                    failures[start] = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
-                    if len(failures) > MOST_FAILURES:
+                    failures[start] = reason_of(error).partition("\n")[0][:300]
+                    self._failed += 1
+                    if max(len(failures), self._failed) > MOST_FAILURES:
                         raise DrivetrainError(
-                            f"more than {MOST_FAILURES:,} of {asked.height:,} rows fail in "
-                            f"{self._predictor.version.id}: {failures[start]}",
+                            f"more than {MOST_FAILURES:,} rows fail in {self._answerer.version.id}, the last with "
+                            f"{failures[start]}",
                             remedy="it is the model or the features function that is broken, not the rows",
                         ) from error
                     return
-                if isinstance(error, DrivetrainError) and len(failures) > MOST_FAILURES:
+                if isinstance(error, DrivetrainError) and max(len(failures), self._failed) > MOST_FAILURES:
                     raise
                 middle = (start + stop) // 2
                 answer(start, middle)
                 if not (failures and stop_at_first):
                     answer(middle, stop)
 
-        if asked.height:
-            answer(0, asked.height)
-        if not found:
-            return self._no_scores(), failures
-        return (found[0] if len(found) == 1 else np.concatenate(found)), failures
-
-    def _no_scores(self) -> np.ndarray[Any, Any]:
-        is_wide = self._predictor.version.signature.task == "multiclass"
-        return np.empty((0, len(self._predictor.classes)) if is_wide else (0,))
+        most = self._answerer.most_rows or max(1, asked.height)
+        for start in range(0, asked.height, most):
+            answer(start, min(start + most, asked.height))
+            if failures and stop_at_first:
+                break
+        return self._signed(found), failures
 
     def _unfit(self, problem: Mapping[str, Any], frame: pl.DataFrame) -> UsageError:
-        name, version = problem["field"], self._predictor.version.id
+        name, version = problem["field"], self._answerer.version.id
         if name not in frame.columns:
             return UsageError(f"{version} needs the column {name!r}", remedy=nearest(name, frame.columns))
         return UsageError(
@@ -194,7 +192,7 @@ class Scorer:
 
 
 def score(store: Store, version: Version, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a table with `prediction`, `probabilities` for several classes, and `version` added.
+    """Return a table with its answers, such as `prediction`, and `version` added.
 
     Columns that the version does not ask for stay as they are and are not shown to it.
 
@@ -202,23 +200,14 @@ def score(store: Store, version: Version, frame: pl.DataFrame) -> pl.DataFrame:
         UsageError: a column is missing, or has another type.
         BadRow: a value does not fit.
     """
-    scorer = Scorer(Predictor.load(store, version), keeps=None, on_bad_row="fail")
-    size = chunk_rows(frame.width)
+    scorer = Scorer(answerer_of(store, version), keeps=None, on_bad_row="fail")
+    size = chunk_rows(version.signature, frame.width)
     scored = [scorer.score(piece, first_row=place * size).frame for place, piece in enumerate(frame.iter_slices(size))]
     return pl.concat(scored) if scored else pl.DataFrame(schema=scorer.schema(frame.schema, (), as_written=False))
 
 
 def _beside(kept: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
     return kept.hstack(answers) if kept.width else answers
-
-
-def chunk_rows(columns: int) -> int:
-    """Return how many rows are answered at once.
-
-    >>> chunk_rows(10), chunk_rows(4_096)
-    (65536, 512)
-    """
-    return max(256, min(CHUNK_ROWS, CHUNK_VALUES // max(1, columns)))
 
 
 def bad_row(reject: Reject) -> BadRow:

@@ -10,7 +10,7 @@ import msgspec
 
 from drivetrain.errors import NotFound, UsageError, nearest
 from drivetrain.pipeline.run import StepRun
-from drivetrain.serving.batch.format import ENDINGS, PACKED, TEXT, Format, format_of, unknown_format
+from drivetrain.serving.batch.format import ENDINGS, PACKED, TEXT, Format, input_format, unknown_format
 
 if TYPE_CHECKING:
     from drivetrain.store.store import Store
@@ -20,9 +20,10 @@ TABLES = ("sqlite://", "postgresql://", "postgres://")
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
-    """One file of rows. `name` is its way from what was asked for; `stamp` changes when somebody writes to it.
+    """One file of rows, or an image. `name` is its way from what was asked for, and `root` what that is counted from.
 
-    In one that `is_text`, numbers may be written out.
+    Rows may name files below `root`, where it is not empty. `stamp` changes when somebody writes to the file. In one
+    that `is_text`, numbers may be written out.
     """
 
     path: str
@@ -31,6 +32,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     stamp: str
     is_text: bool = False
+    root: str = ""
 
     @property
     def is_local(self) -> bool:
@@ -56,7 +58,7 @@ def is_table(name: str) -> bool:
 
 
 def files_of(store: Store, name: str) -> list[File]:
-    """Return the files that an input stands for, in the order of their names.
+    """Return the files that an input stands for, in the order of their names: images only where there is no other.
 
     Raises:
         NotFound: there is no such file, folder, object or dataset.
@@ -77,15 +79,15 @@ def files_of(store: Store, name: str) -> list[File]:
             found = _dataset(store, name)
     if not found:
         raise _missing(store, name)
-    return found
+    return [each for each in found if each.format != "image"] or found
 
 
 def _local(path: Path, name: str) -> list[File]:
     if path.is_file():
-        return [_file(path, path.name, must_know=True)]
+        return [_file(path, path.name)]
     if path.is_dir():
         inside = [each for each in sorted(path.rglob("*")) if _is_visible(each, path)]
-        found = [_file(each, each.relative_to(path).as_posix()) for each in inside if format_of(each.name)]
+        found = [_file(each, each.relative_to(path).as_posix()) for each in inside if input_format(each.name)]
         if not found:
             raise UsageError(f"{name} holds no file of rows", remedy=str(unknown_format(name).remedy))
         return found
@@ -94,21 +96,22 @@ def _local(path: Path, name: str) -> list[File]:
     matches = [Path(each) for each in sorted(glob(str(path), recursive=True))]
     # The way from the last folder without a sign of the pattern.
     fixed = next(above for above in path.parents if not has_magic(str(above)))
-    return [_file(each, each.relative_to(fixed).as_posix(), must_know=True) for each in matches if each.is_file()]
+    return [_file(each, each.relative_to(fixed).as_posix()) for each in matches if each.is_file()]
 
 
 def _is_visible(path: Path, root: Path) -> bool:
     return path.is_file() and not any(part.startswith((".", "_")) for part in path.relative_to(root).parts)
 
 
-def _file(path: Path, name: str, *, must_know: bool = False) -> File:
-    form = format_of(path.name)
+def _file(path: Path, name: str) -> File:
+    form = input_format(path.name)
     if form is None:
-        assert must_know
         raise unknown_format(path.name)
     state = path.stat()
+    full = str(path.absolute())
     return File(
-        path=str(path.absolute()),
+        path=full,
+        root=full.removesuffix(f"/{name}"),
         name=name,
         format=form,
         size_bytes=state.st_size,
