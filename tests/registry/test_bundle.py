@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
@@ -140,3 +141,9 @@ def test_what_was_imported_before_is_found_again(project: Project, monkeypatch: 
 def test_a_server_answers_by_them(project: Project) -> None:
     with project.served() as server:
         assert server.predict({"a": 5.0})["prediction"] == 10.0
+        job = server.client.post("/jobs", json=[{"a": 5.0}, {"a": 6.0}]).json()["id"]
+        end = time.monotonic() + 30
+        while server.client.get(f"/jobs/{job}").json()["state"] in ("queued", "running") and time.monotonic() < end:
+            time.sleep(0.05)
+        found = server.client.get(f"/jobs/{job}/result")
+        assert [each["prediction"] for each in found.json()["predictions"]] == [10.0, 12.0], found.text

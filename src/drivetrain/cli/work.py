@@ -36,7 +36,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
     opened.store.close()
     screen.note(f"the jobs of {service.name} are answered; Ctrl-C ends it")
     if options.workers == 1:
-        work(project.store_path, service.terms(), callbacks)
+        work(project.store_path, service.terms(), callbacks, allow_pickle=opened.store.allow_pickle)
         return {"service": service.name}
     from drivetrain.monitoring.supervisor import Child, Supervisor
 

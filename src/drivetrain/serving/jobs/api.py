@@ -52,8 +52,9 @@ class JobsApi:
         self._queue = Queue(self._store, service.name, service.jobs)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="jobs-api")
         self._worker = JobWorker(
-            store_path, service, callbacks, share=service.jobs.share, is_busy=lambda: desk.exchange.is_busy
-        )
+            store_path, service, callbacks, share=service.jobs.share, allow_pickle=desk.store.allow_pickle,
+            is_busy=lambda: desk.exchange.is_busy,
+        )  # fmt: skip
         self._worker.start()
 
     def close(self) -> None:

@@ -45,9 +45,11 @@ class JobWorker:
         callbacks: Callbacks,
         *,
         share: float,
+        allow_pickle: bool = False,
         is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store_path, self._service, self._callbacks = store_path, service, callbacks
+        self._allow_pickle = allow_pickle
         self._share, self._is_busy = share, is_busy
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._tell, name="job-callbacks", daemon=True)]
@@ -85,7 +87,8 @@ class JobWorker:
         return not self._stopped.is_set()
 
     def _work(self) -> None:
-        store = Store.open(self._store_path)  # of its own: waiting for the disk must not hold up those that answer
+        # Of its own: waiting for the disk must not hold up those that answer.
+        store = Store.open(self._store_path, allow_pickle=self._allow_pickle)
         queue = Queue(store, self._service.name, self._service.jobs)
         work = Work(queue, max_batch=self._service.max_batch, rest=self.rest)
         generation, quiet_s = -1, ORPHANS_S
@@ -132,13 +135,13 @@ def _told(job: Job) -> dict[str, Any]:
     return status_of(job, job.base)
 
 
-def work(store_path: Path, service: Terms, callbacks: Callbacks) -> None:
+def work(store_path: Path, service: Terms, callbacks: Callbacks, *, allow_pickle: bool = False) -> None:
     """Answer the jobs of a service in this process, with all of its time, until SIGTERM or SIGINT."""
     from drivetrain.serving.server import WORKER_THREADS
 
     for name, threads in WORKER_THREADS.items():
         os.environ.setdefault(name, threads)
-    worker = JobWorker(store_path, service, callbacks, share=1.0)
+    worker = JobWorker(store_path, service, callbacks, share=1.0, allow_pickle=allow_pickle)
     before = {each: signal.signal(each, lambda *_: worker.ask_to_stop()) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         worker.start()
