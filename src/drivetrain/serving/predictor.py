@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from math import isfinite
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -84,7 +85,7 @@ class Predictor:
             ValueError: the model gave no finite number for a row.
         """
         if not self._takes_rows:
-            frame = self._features.frame(rows) if self._features else _frame(self.reader, rows, self._signature)
+            frame = self._features.frame(rows) if self._features else self._frame(rows)
             return self._told(self._of_model(frame, len(rows)), frame if self._features else None)
         scores = self._model.scores(rows if self._is_request else _picked(rows, self._places))
         return self._told(self._shaped(scores, len(rows)), None)
@@ -116,6 +117,17 @@ class Predictor:
         if not np.isfinite(scores).all():
             raise ValueError(self._no_number())
         return seen, scores
+
+    @cached_property
+    def _schema(self) -> dict[str, Any]:
+        from drivetrain.serving.table import schema_of
+
+        return schema_of(self.reader.columns)
+
+    def _frame(self, rows: Sequence[Row]) -> pl.DataFrame:
+        from drivetrain.serving.table import frame_of
+
+        return frame_of(self._schema, rows)[[column.name for column in self._signature.features]]
 
     def _of_model(self, seen: pl.DataFrame, rows: int) -> np.ndarray[Any, Any]:
         if self._is_plain and rows <= _FEW_ROWS:
@@ -234,9 +246,3 @@ def example_of(column: Any, kind: Any) -> Any:
 
 def _picked(rows: Sequence[Row], places: list[int]) -> list[Row]:
     return [tuple([row[place] for place in places]) for row in rows]
-
-
-def _frame(reader: Reader, rows: Sequence[Row], signature: Any) -> pl.DataFrame:
-    from drivetrain.serving.table import frame_of, schema_of
-
-    return frame_of(schema_of(reader.columns), rows)[[column.name for column in signature.features]]
