@@ -19,7 +19,7 @@ from drivetrain.training.frame import xy
 from drivetrain.training.model import Model, model
 from drivetrain.training.predict import predictions
 from drivetrain.training.reference import Reference
-from drivetrain.training.signature import Signature
+from drivetrain.training.signature import Signature, Task
 
 pytest.importorskip("sklearn")
 from sklearn.compose import make_column_transformer
@@ -155,6 +155,29 @@ def test_torch_modules_answer() -> None:
     assert one == pytest.approx(1 / (1 + np.exp(-raw)), abs=1e-6)
     found = predictions(several, NUMBERS, signature_of(NUMBERS, "multiclass"))
     assert found.sum(axis=1) == pytest.approx(np.ones(ROWS))
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_torch_modules_answer_rows_as_they_answer_frames(task: Task) -> None:
+    torch = pytest.importorskip("torch")
+    from drivetrain.training.torch import Tabular
+
+    torch.manual_seed(0)
+    module = torch.nn.Linear(3, 3 if task == "multiclass" else 1).train()
+    frame = pl.DataFrame(
+        {
+            "a": [1, 2**24 + 1, 2**53 + 1, None],
+            "b": [True, False, True, True],
+            "c": pl.Series([0.1, -1.5, None, 2.0], dtype=pl.Float32),
+        }
+    )
+
+    told = predictions(module, frame, signature_of(frame, task))
+
+    assert module.training
+    by_rows = Tabular(module, task).scores(frame.rows())
+    assert np.isnan(told).any()
+    np.testing.assert_array_equal(by_rows, told.astype(np.float32))
 
 
 def test_a_dataset_used_directly_is_its_own_features(tmp_path: Path) -> None:

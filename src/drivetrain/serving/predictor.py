@@ -33,6 +33,8 @@ LOG = logging.getLogger("drivetrain.serving")
 _WARM_UP_ROWS = (1, 1, 64, 64)
 # So many rows of a frame are handed to a fast build row by row: what a query costs to turn them into an array is more.
 _FEW_ROWS = 32
+# What answers rows as they come, without a frame: each is a `Running`.
+_ANSWER_ROWS = frozenset({*FORMS, "torch"})
 
 
 class Predictor:
@@ -51,7 +53,7 @@ class Predictor:
         self._features = features
         self._signature = version.signature
         self.classes = version.signature.classes
-        self._is_fast = self.build in FORMS
+        self._is_fast = self.build in _ANSWER_ROWS
         self._is_plain = self._is_fast and takes_rows(version.signature)
         self._takes_rows = self._is_plain and features is None
         self._is_request = [column.name for column in version.signature.features] == reader.names
@@ -223,6 +225,10 @@ def load_model(store: Store, version: Version) -> Chosen:
         return Chosen("onnx", form_named("onnx").opened(store.artifacts.path(artifact.digest), version.signature))
     with bundle.as_trained(store, version):
         model = store.value(artifact)
+    if artifact.format == "torch":
+        from drivetrain.training.torch import Tabular
+
+        model = Tabular(model, version.signature.task)
     return Chosen(artifact.format, model, builds.why, "; ".join(notes))
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import polars as pl
+    from numpy.typing import NDArray
 
     from drivetrain.data.kinds.tensor import Tensor
     from drivetrain.data.schema import Column
@@ -30,21 +31,41 @@ if TYPE_CHECKING:
 
 
 def predict(module: Any, x: pl.DataFrame, task: Task) -> Any:
-    """Return what a module answers to rows of features; a missing number comes in as a NaN.
+    """Return what a module answers to rows of features; a missing number comes in as a NaN."""
+    was_training = module.training
+    found = Tabular(module, task).scores_of(x)
+    module.train(was_training)
+    return found
+
+
+class Tabular:
+    """A module that learnt from a table, in evaluation mode.
 
     A classifier is taken to give logits unless its last layer is a Sigmoid or Softmax: one column, or one a class.
     """
-    was_training = module.training
-    module.eval()
-    with torch.inference_mode():
-        found = module(torch.from_numpy(x.to_numpy().astype("float32")))  # (rows,) or (rows, 1) or (rows, classes)
-    module.train(was_training)
-    if task != "regression":
+
+    def __init__(self, module: Any, task: Task) -> None:
+        self._module = module.eval()
         last = list(module.modules())[-1]
-        is_one = found.ndim == 1 or found.shape[1] == 1
-        if not isinstance(last, (torch.nn.Sigmoid, torch.nn.Softmax)):
-            found = torch.sigmoid(found) if is_one else torch.softmax(found, dim=1)
-    return found.reshape(-1).numpy() if found.ndim == 2 and found.shape[1] == 1 else found.numpy()
+        self._gives_logits = task != "regression" and not isinstance(last, (torch.nn.Sigmoid, torch.nn.Softmax))
+
+    def scores(self, rows: Sequence[tuple[Any, ...]]) -> Any:
+        """Return the probabilities of a classifier, (rows,) or (rows, classes), or the values (rows,)."""
+        # By way of 64 bits, as a frame with integers goes: a large one is then rounded in the same way.
+        return self._answered(np.array(rows, dtype=np.float64))
+
+    def scores_of(self, frame: pl.DataFrame) -> Any:
+        """Return the same for a frame of features."""
+        return self._answered(frame.to_numpy())
+
+    def _answered(self, x: NDArray[Any]) -> Any:
+        with torch.inference_mode():
+            # (rows,) or (rows, 1) or (rows, classes); in one order in memory, which decides on the last bit
+            found = self._module(torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)))
+            is_one = found.ndim == 1 or found.shape[1] == 1
+            if self._gives_logits:
+                found = torch.sigmoid(found) if is_one else torch.softmax(found, dim=1)
+        return (found.reshape(-1) if is_one else found).numpy()
 
 
 class Network(Stacked):
