@@ -10,7 +10,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
-
 from tests.serving.front.conftest import FLIGHT, HOUSE, SYSTEM, serving, tables
 from tests.serving.project import Project
 from tests.serving.world import wait_until
