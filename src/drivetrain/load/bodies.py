@@ -105,6 +105,7 @@ def _described(target: Target, folder: str) -> tuple[list[Any], str]:
         content = description["paths"][path][target.method.lower()]["requestBody"]["content"]["application/json"]
         return _examples(content), unknown
     except urllib.error.HTTPError as error:
+        error.close()
         return [], f"{where} answers {error.code}"
     except OSError as error:
         raise UsageError(f"{where} does not answer: {error}", remedy="start the server, or mend --url") from error
