@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,13 @@ from drivetrain.testing.pytest import lab as lab
 def project(tmp_path: Path) -> Project:
     """Return an empty project in a folder of its own."""
     return Project(tmp_path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> Iterator[None]:
+    """Collect what a file's tests leave: a connection that they did not close fails them, and not a later file."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)

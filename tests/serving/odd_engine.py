@@ -15,14 +15,17 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     asked: dict[str, int] = {}
+    busy = 0
     authorization = ""
 
     def log_message(self, *_: object) -> None:
         pass
 
-    def _say(self, status: int, told: object) -> None:
+    def _say(self, status: int, told: object, **headers: str) -> None:
         data = json.dumps(told).encode()
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(data)))
         self.end_headers()
@@ -44,6 +47,14 @@ class Handler(BaseHTTPRequestHandler):
         elif does == "slow":
             time.sleep(5)
             self._say(200, {})
+        elif does == "waits":
+            Handler.busy += 1
+            Handler.asked["most at once"] = max(Handler.asked.get("most at once", 0), Handler.busy)
+            time.sleep(0.3)
+            Handler.busy -= 1
+            self._say(200, {"choices": [{"index": 0, "message": {"role": "assistant", "content": does}}]})
+        elif does == "full" and Handler.asked[does] < 3:
+            self._say(429, {"error": {"message": "there is no room"}}, retry_after="0")
         elif does == "no json":
             self.send_response(200)
             self.send_header("content-length", "3")

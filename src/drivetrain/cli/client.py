@@ -107,8 +107,10 @@ def _fetched(url: str, token: str) -> bytes:
             found: bytes = answer.read()
             return found
     except HTTPError as error:
+        with error:
+            told = error.read()[:200].decode(errors="replace")
         raise UsageError(
-            f"{url} answers with {error.code}: {error.read()[:200].decode(errors='replace')}",
+            f"{url} answers with {error.code}: {told}",
             remedy=_REMEDIES.get(error.code, "see `drivetrain models`: is there a champion?"),
         ) from error
     except (URLError, OSError) as error:

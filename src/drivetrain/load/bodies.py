@@ -110,7 +110,9 @@ def _described(target: Target, folder: str) -> tuple[dict[str, list[Any]], str]:
         found = {f"{folder}{each}": _examples(paths[each].get(target.method.lower(), {})) for each in paths}
         return {each: examples for each, examples in found.items() if examples}, unknown
     except urllib.error.HTTPError as error:
-        return {}, f"{where} answers {error.code}: {error.read(_SAID_BYTES).decode(errors='replace')}"
+        with error:
+            said = error.read(_SAID_BYTES).decode(errors="replace")
+        return {}, f"{where} answers {error.code}: {said}"
     except OSError as error:
         raise UsageError(f"{where} does not answer: {error}", remedy="start the server, or mend --url") from error
     except (ValueError, LookupError, TypeError, AttributeError):

@@ -115,7 +115,8 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], version: Versi
             with urllib.request.urlopen(f"{url}/readyz", timeout=5):  # noqa: S310  # a server of our own
                 return
         except urllib.error.HTTPError as error:
-            told: Any = msgspec.json.decode(error.read())
+            with error:
+                told: Any = msgspec.json.decode(error.read())
             if found := [each for each in told.get("problems", ()) if "cannot be loaded" in each]:
                 problem = found[0]
                 break

@@ -11,6 +11,7 @@ from drivetrain.registry import bundle
 from drivetrain.serving.answers import Answers
 from drivetrain.serving.calls.calling import as_row
 from drivetrain.serving.requests import Reader, reader_for
+from drivetrain.training.awaiting import finished
 from drivetrain.training.custom import CustomModel
 from drivetrain.training.ready import Belongings, Loaded, Ready
 from drivetrain.training.remote import OpenAIModel, TritonModel
@@ -77,11 +78,23 @@ class ReadyModel:
         if self.form is not None and self.form.streams:
             return self._told_whole(rows)
         if self.form is not None and self.is_awaited:
-            return asyncio.run(self.awaited(rows, 0.0))
+            return finished(self.awaited(rows, 0.0))
         found = self.model.answer(rows)
         if len(found) != len(rows):
             raise ValueError(f"{self.version.id} gave {len(found)} predictions for {len(rows)} rows")
         return self.told(found)
+
+    def each(self, rows: Sequence[Row]) -> tuple[Answers, dict[int, Exception]]:
+        """Return the answers to the rows that have one, and what an engine elsewhere refuses of them, by its place.
+
+        Raises:
+            Exception: whatever another model raises, of all rows together.
+        """
+        if not isinstance(self.model, OpenAIModel):
+            return self.answer(rows), {}
+        found = self.model.each(rows)
+        refused = {place: each for place, each in enumerate(found) if isinstance(each, Exception)}
+        return self.told([each for each in found if not isinstance(each, Exception)]), refused
 
     async def awaited(self, rows: Sequence[Row], timeout_s: float) -> Answers:
         """Return the same of a model whose answers are awaited, all rows at once."""
@@ -104,7 +117,7 @@ class ReadyModel:
 
         assert isinstance(self.model, CustomModel)
         if self.form is not None and self.form.is_async:
-            return Answers([asyncio.run(gathered(row)) for row in rows])
+            return Answers([finished(gathered(row)) for row in rows])
         return Answers([[self.piece(each) for each in self.model.call(row)] for row in rows])
 
     async def health(self) -> str:

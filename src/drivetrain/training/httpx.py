@@ -12,9 +12,10 @@ import httpx
 import msgspec
 
 from drivetrain.errors import Refused, RequestError, Unreachable
+from drivetrain.training.awaiting import finished
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
 # Of a client's own mistake the engine's words are told; of what else goes wrong, only that it did.
 _TELLS = (400, 404, 409, 413, 415, 422, 429)
@@ -22,6 +23,11 @@ _TELLS = (400, 404, 409, 413, 415, 422, 429)
 FAILURES, REST_S = 5, 5.0
 CONNECT_S = 2.0
 HEALTH_S = 1.0
+# An engine without room is asked again after so long, where it does not say itself how long that should be.
+_WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+_LONGEST_WAIT_S = 60.0
+_NO_ROOM = (429, 503)
+_REMEDY = "start the engine, or correct the address in dt.Remote"
 
 
 class Breaker:
@@ -79,21 +85,82 @@ class Engine:
             Unreachable: there is nobody at its address.
             Refused: it does not answer, or not with JSON.
         """
-        remedy = "start the engine, or correct the address in dt.Remote"
         try:
             with httpx.Client(timeout=timeout_s, trust_env=False, headers=self._headers) as client:
                 url = self.address + path
                 found = client.get(url) if body is None else client.post(url, json=body)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise Unreachable(f"the engine at {self.address} does not answer: {error}", remedy=remedy) from error
+            raise Unreachable(f"the engine at {self.address} does not answer: {error}", remedy=_REMEDY) from error
         except httpx.HTTPError as error:
-            raise Refused(f"the engine at {self.address} does not answer: {error}", remedy=remedy) from error
+            raise Refused(f"the engine at {self.address} does not answer: {error}", remedy=_REMEDY) from error
+        return self._told(found, path)
+
+    def each(self, path: str, bodies: Sequence[Any], *, timeout_s: float, concurrency: int) -> list[Any]:
+        """Return what the engine answers to POSTs of bodies, in their order, and a `Refused` for each that it refuses.
+
+        `concurrency` of them are with the engine at once. Where it has no room (429, 503) it is asked again, after as
+        long as it says.
+
+        Raises:
+            Unreachable: there is nobody at its address, or no room for minutes.
+        """
+        return finished(self._each(path, bodies, timeout_s, concurrency))
+
+    async def _each(self, path: str, bodies: Sequence[Any], timeout_s: float, concurrency: int) -> list[Any]:
+        room = asyncio.Semaphore(concurrency)
+        timeout = httpx.Timeout(timeout_s, connect=CONNECT_S)
+        limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+
+        async def asked(body: Any) -> Any:
+            async with room:
+                return await self._asked(client, path, body)
+
+        try:
+            async with (
+                httpx.AsyncClient(headers=self._headers, trust_env=False, limits=limits, timeout=timeout) as client,
+                asyncio.TaskGroup() as group,
+            ):
+                tasks = [group.create_task(asked(body)) for body in bodies]
+        except ExceptionGroup as error:  # the others are cancelled with the first that finds nobody
+            raise error.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _asked(self, client: httpx.AsyncClient, path: str, body: Any) -> Any:
+        waits = iter(_WAITS_S)
+        while True:
+            try:
+                found = await client.post(self.address + path, json=body)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                raise Unreachable(f"the engine at {self.address} does not answer: {error}", remedy=_REMEDY) from error
+            except httpx.HTTPError as error:
+                told = str(error) or type(error).__name__
+                return Refused(f"the engine at {self.address} does not answer: {told}", remedy=_REMEDY)
+            if found.status_code not in _NO_ROOM:
+                break
+            wait_s = next(waits, None)
+            if wait_s is None:
+                raise Unreachable(
+                    f"the engine at {self.address} has no room ({found.status_code}): {_words(found)}",
+                    remedy="try again later, or with a smaller `concurrency=` in dt.Remote",
+                )
+            asked_s = found.headers.get("retry-after", "")
+            await asyncio.sleep(min(float(asked_s), _LONGEST_WAIT_S) if asked_s.isdecimal() else wait_s)
+        try:
+            return self._told(found, path)
+        except Refused as error:
+            return error
+
+    def _told(self, found: httpx.Response, path: str) -> Any:
         if found.status_code != 200:
-            raise Refused(f"the engine at {self.address} answers {found.status_code} to {path}", remedy=remedy)
+            words = _words(found) if found.status_code in _TELLS else ""
+            raise Refused(
+                f"the engine at {self.address} answers {found.status_code} to {path}{f': {words}' if words else ''}",
+                remedy=_REMEDY,
+            )
         try:
             return msgspec.json.decode(found.content)
         except msgspec.DecodeError as error:
-            raise Refused(f"the engine at {self.address} answers {path} with no JSON", remedy=remedy) from error
+            raise Refused(f"the engine at {self.address} answers {path} with no JSON", remedy=_REMEDY) from error
 
     async def health(self, path: str) -> str:
         """Return what is amiss with the engine, empty where it answers; asked once a second at most."""
@@ -219,10 +286,12 @@ class Engine:
             message = f"the engine does not take requests from this service (its status is {status})"
             raise RequestError(status=502, message=message)
         try:
-            told = msgspec.json.decode(await found.aread())
-        except (msgspec.DecodeError, httpx.HTTPError):
-            told = None
-        raise RequestError(status=status, message=_words(told) or f"the engine refuses this request ({status})")
+            await found.aread()
+        except httpx.HTTPError:
+            words = ""
+        else:
+            words = _words(found)
+        raise RequestError(status=status, message=words or f"the engine refuses this request ({status})")
 
     def _failed(self, error: httpx.HTTPError, timeout_s: float) -> RequestError:
         self.breaker.failed()
@@ -238,8 +307,12 @@ def _within(until: float) -> asyncio.Timeout:
     return asyncio.timeout(None if until == inf else max(0.0, until - monotonic()))
 
 
-def _words(told: Any) -> str:
-    """Return what an engine says of a refusal, in the forms of OpenAI and of Triton."""
+def _words(found: httpx.Response) -> str:
+    """Return what an engine says of a refusal, in the forms of OpenAI and of Triton; empty where that is nothing."""
+    try:
+        told = msgspec.json.decode(found.content)
+    except msgspec.DecodeError:
+        return ""
     error = told.get("error") if isinstance(told, dict) else None
     if isinstance(error, dict):
         error = error.get("message")

@@ -42,6 +42,7 @@ class Remote(Ready, frozen=True, eq=False):
     Inference Protocol. `model` is the engine's own name for it; without one, that of the only model it has. `token_env`
     names the environment variable with the engine's token, which is read when a worker starts and kept nowhere.
     `retries` are for connections that could not be made: nothing that the engine may have begun is asked twice.
+    `concurrency` is how many requests of a batch job or a step are with an engine of `openai` at once.
 
     A run asks the engine what it has, and fails where it does not answer.
 
@@ -56,6 +57,7 @@ class Remote(Ready, frozen=True, eq=False):
     model: str = ""
     token_env: str = ""
     retries: int = 1
+    concurrency: int = 16
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "place", caller())
@@ -70,6 +72,12 @@ class Remote(Ready, frozen=True, eq=False):
             raise DeclarationError(
                 f"the engine's protocol is {self.protocol!r}",
                 remedy='write `protocol="openai"` or `protocol="triton"`',
+                place=self.place,
+            )
+        if self.concurrency < 1:
+            raise DeclarationError(
+                f"the engine's concurrency is {self.concurrency}",
+                remedy="write `concurrency=1` or more",
                 place=self.place,
             )
 
@@ -117,7 +125,7 @@ class Remote(Ready, frozen=True, eq=False):
         found = belongings.found
         if self.protocol == "triton":
             return TritonModel(self.engine(), found)
-        return OpenAIModel(self.engine(), found["model"])
+        return OpenAIModel(self.engine(), found["model"], concurrency=self.concurrency)
 
     def signature(self, model: Any) -> Signature:
         return values_signature(model.inputs, model.outputs, label=model.outputs[0].name)
@@ -179,8 +187,8 @@ class OpenAIModel:
     HEALTH = "/v1/models"
     is_awaited = True
 
-    def __init__(self, engine: Engine, model: str) -> None:
-        self.engine, self.name = engine, model
+    def __init__(self, engine: Engine, model: str, *, concurrency: int) -> None:
+        self.engine, self.name, self.concurrency = engine, model, concurrency
         self.inputs = [structure_column("request", dict[str, Any])]
         self.outputs = [structure_column("prediction", dict[str, Any])]
 
@@ -203,8 +211,20 @@ class OpenAIModel:
         Raises:
             Refused: see `Engine.now`.
         """
+        found = self.each(rows)
+        for answer in found:
+            if isinstance(answer, Refused):
+                raise answer
+        return found
+
+    def each(self, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return the same, with a `Refused` for each row that the engine refuses.
+
+        Raises:
+            Unreachable: see `Engine.each`.
+        """
         bodies = [{**request, "model": self.name, "stream": False} for (request,) in rows]
-        return [self.engine.now("/v1/chat/completions", body=body, timeout_s=OFFLINE_S) for body in bodies]
+        return self.engine.each("/v1/chat/completions", bodies, timeout_s=OFFLINE_S, concurrency=self.concurrency)
 
     def complete(self, text: str, **options: Any) -> str:
         """Return what the model says to a text, for those who judge it; `options` are those of a chat completion."""

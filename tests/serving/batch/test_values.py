@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -528,6 +529,15 @@ def test_python_answers_a_table(project: Project, monkeypatch: pytest.MonkeyPatc
     assert found.rows() == [(2, ["0", "1"], "pieces@1")]
 
 
+def test_a_cell_of_a_notebook_answers_a_table(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
+
+    async def cell() -> pl.DataFrame:  # as a notebook runs it, on a loop of its own
+        return dt.predict(pl.DataFrame({"text": ["four"]}), version="shares@1")
+
+    assert asyncio.run(cell())["version"].to_list() == ["shares@1"]
+
+
 REMOTE = """
 import drivetrain as dt
 
@@ -565,6 +575,38 @@ def test_an_engine_elsewhere_answers_and_one_that_is_gone_costs_no_row(tmp_path:
     assert pl.read_parquet(tmp_path / "out.parquet")["prediction"].to_list() == (2 * frame["x"]).to_list()
     assert (few.rows, few.rejected) == (3, 1)
     assert pl.read_parquet(tmp_path / "few.parquet")["prediction"].to_list() == [-2, None, -6]
+
+
+ASSISTANT = """
+import drivetrain as dt
+
+assistant = dt.Remote("%s", concurrency=4)
+gate = dt.Gate(assistant)
+"""
+
+
+def test_an_engine_is_asked_several_rows_at_once_and_no_row_twice(tmp_path: Path) -> None:
+    does = ["waits"] * 8 + ["400", "full", "500", "no json", "hello"]
+    rows = [{"request": {"messages": [{"role": "user", "content": each}]}} for each in does]
+    source = tmp_path / "in.ndjson"
+    source.write_text("\n".join(map(json.dumps, rows)))
+    with started(sys.executable, "odd_engine.py", ready="/asked") as engine:
+        project = Project(tmp_path / "project", ASSISTANT % engine)
+        project.run()
+        store = Store.open(project.folder / ".drivetrain")
+        job = batch(store, of(store, "assistant"), source, tmp_path / "out.ndjson", on_bad_row="keep").run()
+        store.close()
+        asked = httpx.get(f"{engine}/asked").json()
+
+    assert (job.rows, job.rejected) == (13, 3)
+    assert {each: asked[each] for each in does} == {"waits": 8, "400": 1, "full": 3, "500": 1, "no json": 1, "hello": 1}
+    assert asked["most at once"] == 4
+    answers = [json.loads(line)["prediction"] for line in (tmp_path / "out.ndjson").read_text().splitlines()]
+    said = [each and json.loads(each)["choices"][0]["message"]["content"] for each in answers]
+    assert said == [*["waits"] * 8, None, "full", None, None, "hello"]
+    reasons = pl.read_ndjson(tmp_path / "out.rejects.ndjson")["found"]
+    for reason, word in zip(reasons, ("the engine says 400", "answers 500", "no JSON"), strict=True):
+        assert word in reason
 
 
 @pytest.mark.slow

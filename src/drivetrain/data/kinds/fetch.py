@@ -79,10 +79,10 @@ def got(address: str, port: int, host: str, path: str, *, secure: bool, max_byte
     connection = _Pinned(address, port, host, secure=secure)
     try:
         connection.request("GET", path, headers={"host": host if port in (80, 443) else f"{host}:{port}"})
-        answer = connection.getresponse()
-        if answer.status != 200:
-            raise RequestError(status=422, message=f"the host {host} answers {answer.status}")
-        data = answer.read(max_bytes + 1)
+        with connection.getresponse() as answer:
+            if answer.status != 200:
+                raise RequestError(status=422, message=f"the host {host} answers {answer.status}")
+            data = answer.read(max_bytes + 1)
     except (OSError, http.client.HTTPException) as error:
         raise RequestError(status=422, message=f"the host {host} does not give it: {type(error).__name__}") from None
     finally:

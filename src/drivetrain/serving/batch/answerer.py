@@ -13,6 +13,7 @@ from drivetrain.serving.fit import fit
 from drivetrain.serving.live import arm_of
 from drivetrain.serving.ready import ReadyModel
 from drivetrain.serving.service import Terms
+from drivetrain.training.remote import OpenAIModel
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from drivetrain.serving.predictor import Predictor
     from drivetrain.serving.requests import Reader
     from drivetrain.store.store import Store
+
+
+_MOST_OF_ENGINE = 1_000
 
 
 class Answerer(Protocol):
@@ -36,11 +40,13 @@ class Answerer(Protocol):
         """Return what the version would see of a frame, and up to `limit` problems."""
         ...
 
-    def answered(self, asked: pl.DataFrame) -> pl.DataFrame:
-        """Return `prediction`, or what stands for it, for each row of a frame that `fit` gave.
+    def answered(self, asked: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, Exception]]:
+        """Return `prediction`, or what stands for it, for rows of a frame that `fit` gave.
+
+        The rows without an answer stand beside it by their place, with the reason.
 
         Raises:
-            Exception: whatever the user's function or model raises.
+            Exception: whatever the user's function or model raises, so that none of the rows is answered.
         """
         ...
 
@@ -61,8 +67,8 @@ class TableAnswerer:
     def fit(self, frame: pl.DataFrame, *, text: Container[str], folder: Folder, limit: int | None) -> Fit:
         return fit(self.reader, frame, text=text, limit=limit)
 
-    def answered(self, asked: pl.DataFrame) -> pl.DataFrame:
-        return self._columns(self._predictor.scores(asked)[1])
+    def answered(self, asked: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, Exception]]:
+        return self._columns(self._predictor.scores(asked)[1]), {}
 
     def unanswered(self) -> pl.DataFrame:
         classes = len(self._predictor.classes)
@@ -85,7 +91,9 @@ def answerer_of(store: Store, version: Version) -> Answerer:
     """
     arm = arm_of(store, version, version.side_inputs)
     if isinstance(arm, ReadyModel):
-        return ValuesAnswerer(arm, most_rows=_most_rows(store, version))
+        # An engine that is asked row by row says itself which of them it refuses: the more at once, the less it waits.
+        is_remote = isinstance(arm.model, OpenAIModel)
+        return ValuesAnswerer(arm, most_rows=_MOST_OF_ENGINE if is_remote else _most_rows(store, version))
     return TableAnswerer(arm)
 
 

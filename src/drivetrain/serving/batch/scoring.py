@@ -149,30 +149,36 @@ class Scorer:
         failures: dict[int, str] = {}
         found: list[pl.DataFrame] = []
 
+        def fail(place: int, error: Exception) -> None:
+            failures[place] = reason_of(error).partition("\n")[0][:300]
+            self._failed += 1
+            if max(len(failures), self._failed) > MOST_FAILURES:
+                raise DrivetrainError(
+                    f"more than {MOST_FAILURES:,} rows fail in {self._answerer.version.id}, the last with "
+                    f"{failures[place]}",
+                    remedy="it is the model or the features function that is broken, not the rows",
+                ) from error
+
         def answer(start: int, stop: int) -> None:
             """Answer a range of rows, by halves where that fails, so that each row that can be answered is."""
             try:
-                found.append(self._answerer.answered(asked.slice(start, stop - start)))
-                self._failed = 0
+                answers, refused = self._answerer.answered(asked.slice(start, stop - start))
             except Unreachable:
                 raise
             except Exception as error:  # whatever the user's function or model raises
                 if stop - start == 1:
-                    failures[start] = reason_of(error).partition("\n")[0][:300]
-                    self._failed += 1
-                    if max(len(failures), self._failed) > MOST_FAILURES:
-                        raise DrivetrainError(
-                            f"more than {MOST_FAILURES:,} rows fail in {self._answerer.version.id}, the last with "
-                            f"{failures[start]}",
-                            remedy="it is the model or the features function that is broken, not the rows",
-                        ) from error
+                    fail(start, error)
                     return
-                if isinstance(error, DrivetrainError) and max(len(failures), self._failed) > MOST_FAILURES:
-                    raise
                 middle = (start + stop) // 2
                 answer(start, middle)
                 if not (failures and stop_at_first):
                     answer(middle, stop)
+                return
+            found.append(answers)
+            if answers.height:
+                self._failed = 0
+            for place, why in refused.items():
+                fail(start + place, why)
 
         most = self._answerer.most_rows or max(1, asked.height)
         for start in range(0, asked.height, most):

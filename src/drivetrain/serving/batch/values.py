@@ -72,9 +72,9 @@ class ValuesAnswerer:
             problems if limit is None else problems[:limit],
         )
 
-    def answered(self, asked: pl.DataFrame) -> pl.DataFrame:
-        answers = self._model.answer(asked.rows())
-        return answers_of(self.version.signature, answers.predictions)
+    def answered(self, asked: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, Exception]]:
+        answers, refused = self._model.each(asked.rows())
+        return answers_of(self.version.signature, answers.predictions), refused
 
     def unanswered(self) -> pl.DataFrame:
         return answers_of(self.version.signature, [])

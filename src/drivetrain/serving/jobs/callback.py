@@ -132,7 +132,8 @@ def post(url: str, body: bytes, allowed: Callbacks) -> int:
                 SIGNATURE: signed(allowed.secret, int(time.time()), body),
             },
         )
-        return connection.getresponse().status
+        with connection.getresponse() as answer:
+            return answer.status
     except http.client.HTTPException as error:
         raise OSError(f"the answer is not HTTP: {type(error).__name__}") from error
     finally:
