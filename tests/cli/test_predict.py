@@ -66,6 +66,11 @@ def test_a_bad_row_is_told_or_counted(trained: Project) -> None:
     assert "1 row could not be: see" in done
     assert "bad.rejects.ndjson" in done
 
+    kept = trained.command("predict", "--input", "bad.csv", "--output", "kept.csv", "--on-bad-row", "keep").stdout
+    assert kept.startswith("2 rows answered")
+    assert "1 row could not be: see" in kept
+    assert (trained.root / "kept.csv").read_text().count("\n") == 4
+
 
 def test_what_is_missing_is_asked_for(trained: Project) -> None:
     assert "--output is missing" in trained.command("predict", "--input", "rows.csv", check=2).stderr

@@ -118,7 +118,7 @@ class Progress(Watch):
 
     def begin(self, job: BatchJob, plan: Plan) -> None:
         self._plan, self._parts = plan, job.parts_done
-        self._rows = self._before = job.rows + job.rejected
+        self._rows = self._before = job.answered + job.rejected
         if job.parts_done:
             self._screen.note(f"{job.id} goes on: {job.parts_done} of {counted(job.parts, 'part')} are finished")
         self._began = time.monotonic()
@@ -147,7 +147,7 @@ def show(result: Any, screen: Screen) -> None:
         _show_preview(result, screen)
     elif isinstance(result, BatchJob):
         took = f" in {duration(result.seconds)}" if result.seconds >= 0.1 else ""
-        screen.line(f"{counted(result.rows, 'row')} answered by {result.version}{took} into {result.output}")
+        screen.line(f"{counted(result.answered, 'row')} answered by {result.version}{took} into {result.output}")
         if result.rejected:
             screen.line(f"! {counted(result.rejected, 'row')} could not be: see {result.rejects}", style="yellow")
     else:

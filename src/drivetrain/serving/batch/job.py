@@ -63,6 +63,11 @@ class BatchJob(Record, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     actor: str = ""
 
+    @property
+    def answered(self) -> int:
+        """How many rows have an answer; a row that was kept without one is among the `rows`, and not among these."""
+        return self.rows - (self.rejected if self.settings.get("on_bad_row") == "keep" else 0)
+
 
 class BatchPart(Record, frozen=True, kw_only=True):
     """A part that is finished: its bytes are on the disk, or in the bucket, and are never made again.

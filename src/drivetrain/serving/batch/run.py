@@ -215,7 +215,7 @@ class Batch:
         with ledger.transaction():
             ledger.write(job)
             rejected = f", {job.rejected:,} could not be" if job.rejected else ""
-            self._tell(job, "finished", f"{job.version} answered {job.rows:,} rows into {job.output}{rejected}")
+            self._tell(job, "finished", f"{job.version} answered {job.answered:,} rows into {job.output}{rejected}")
         sweep(self._store)
         return msgspec.structs.replace(job, work="")
 
