@@ -24,7 +24,6 @@ LOG = logging.getLogger("drivetrain.serving")
 
 # A client that is cut off while it sends does not see why: so many times the limit are let pass by unread.
 PATIENCE = 8
-LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Entrance:
