@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from drivetrain.serving.service import Terms
 
 # Where other protocols name the model in the path, as their clients write it.
-_NAMING = re.compile(r"/v2/(?:repository/)?models/([^/]+)(?:/.*)?|/v1/models/([^/:]+)(?::predict)?")
+_NAMING = re.compile(
+    r"/v2/(?:repository/)?models/([^/]+)(?:/.*)?|/v1/models/([^/:]+)(?:/versions/[^/:]+)?(?::predict)?"
+)
 
 
 class Front(Worker):
