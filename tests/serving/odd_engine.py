@@ -15,11 +15,11 @@ class Engine(Handler):
     """Answers a chat completion as the text of its first message says."""
 
     asked: dict[str, int] = {}
-    authorization = ""
+    headers_seen: dict[str, str] = {}
 
     def get(self) -> None:
         if self.path == "/asked":
-            self.say(200, {**Engine.asked, "authorization": Engine.authorization})
+            self.say(200, {**Engine.asked, **Engine.headers_seen})
         else:
             self.say(200, {"data": [{"id": "odd"}]})
 
@@ -27,7 +27,8 @@ class Engine(Handler):
         body = json.loads(self.read())
         does = body["messages"][0]["content"]
         Engine.asked[does] = Engine.asked.get(does, 0) + 1
-        Engine.authorization = self.headers.get("authorization", "")
+        names = ("authorization", "traceparent", "tracestate")
+        Engine.headers_seen = {name: self.headers.get(name, "") for name in names}
         if does.isdigit():
             self.say(int(does), {"error": {"message": f"the engine says {does}" if does < "500" else SECRET}})
         elif does == "slow":

@@ -20,6 +20,7 @@ from drivetrain.serving.patience import patience_of, until
 from drivetrain.serving.route import Answer, Request, Routes, Streamed, refusal
 from drivetrain.serving.streams.state import exposition
 from drivetrain.serving.worker import Worker
+from drivetrain.training.trace import PARENT, STATE, follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,10 +66,13 @@ class App(Worker):
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         started = monotonic_ns()
         refuse: Callable[[RequestError], Answer] = refusal
+        headers = scope.headers
+        if PARENT in headers:
+            follow(headers.get_all(PARENT), headers.get_all(STATE))
         if scope.proto == "ws":
             await self._socket(scope, proto)
             return
-        method, path, headers = scope.method, scope.path, scope.headers
+        method, path = scope.method, scope.path
         control = control_of(headers) if self._caches else None
         try:
             self._admit(scope, headers, path)
