@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-TAKES_S = 0.4
+TAKES_S = 1.0
 SLOW = f"""
 import time
 import polars as pl
@@ -62,7 +62,7 @@ def ask(server: Server, ticket: str, headers: dict[str, str]) -> httpx.Response:
 
 
 @pytest.mark.parametrize(
-    "header", [{"x-request-timeout-ms": "500"}, {"x-envoy-expected-rq-timeout-ms": "500"}, {"grpc-timeout": "500m"}]
+    "header", [{"x-request-timeout-ms": "1250"}, {"x-envoy-expected-rq-timeout-ms": "1250"}, {"grpc-timeout": "1250m"}]
 )
 def test_a_client_that_could_not_be_answered_before_it_goes_is_told_so_at_once(
     slow: tuple[Server, Store], header: dict[str, str]
