@@ -17,7 +17,8 @@ HERE = Path(__file__).parent
 COMMANDS_BEGIN = """# Commands
 
 A command is run in the project's folder, or anywhere below it: the project is the nearest folder above with a
-`drivetrain.toml`. Results go to standard output; progress, notes and errors to standard error.
+`drivetrain.toml`, and a command from below says which that is. Results go to standard output; progress, notes and
+errors to standard error.
 
 | every command takes | |
 |---|---|

@@ -53,7 +53,8 @@ def test_a_client_is_out_of_date_once_the_champion_asks_for_something_else(
 ) -> None:
     assert main(["client"]) == 2  # there is no champion yet
     assert main(["run"]) == 0
-    assert main(["client", "--check"]) == 1  # nothing is written yet
+    assert main(["client", "--check"]) == 1
+    assert "client.py is not there: service asks for signature" in capsys.readouterr().out
     assert main(["client"]) == main(["client", "--proto"]) == 0
     assert main(["client", "--check"]) == main(["client", "--check", "--proto"]) == 0
     text = (houses / "client.py").read_text()

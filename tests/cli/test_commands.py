@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -11,6 +14,9 @@ from tests.project import Project
 from drivetrain.cli import COMMANDS
 from drivetrain.monitoring.window import Alert
 from drivetrain.store.record import now
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytest.importorskip("sklearn")
 pytest.importorskip("skops")
@@ -81,9 +87,6 @@ def test_a_single_look_of_the_monitor_lists_the_open_alerts(project: Project) ->
 
 
 def test_a_pipe_that_closes_early_does_not_stop_the_run(project: Project) -> None:
-    import subprocess
-    import sys
-
     steps = "".join(f"@dt.step\ndef s{i}() -> int:\n    return {i}\n\n\n" for i in range(30))
     project.write("import drivetrain as dt\n\n\n" + steps)
     subprocess.run(f"{sys.executable} -m drivetrain run | head -1", shell=True, cwd=project.root, check=True)
@@ -93,3 +96,52 @@ def test_a_pipe_that_closes_early_does_not_stop_the_run(project: Project) -> Non
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, project: Project) -> None:
     assert "--json" in project.command(command, "--help").stdout
+
+
+TWO = """
+import drivetrain as dt
+
+
+@dt.predictor
+class Shout:
+    def predict(self, text: str) -> str:
+        return text.upper()
+
+
+@dt.predictor
+class Whisper:
+    def predict(self, text: str) -> str:
+        return text.lower()
+
+
+gates = [dt.Gate(Shout, name="gate_shout"), dt.Gate(Whisper, name="gate_whisper")]
+loud = dt.Service(Shout)
+"""
+
+
+def test_a_command_below_the_folder_of_a_project_says_whose_it_uses(project: Project) -> None:
+    project.write(TWO)
+    (project.root / "drivetrain.toml").write_text("")
+    below = project.root / "notes"
+    below.mkdir()
+
+    def told(folder: Path, *words: str) -> str:
+        command = [sys.executable, "-m", "drivetrain", "show", *words]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stderr
+
+    assert told(below) == f"in the project {project.root.resolve()}, which has the nearest drivetrain.toml\n"
+    assert told(below, "--json") == told(project.root) == ""
+
+
+def test_a_run_says_what_is_next_as_it_has_to_be_typed(project: Project) -> None:
+    project.write(TWO)
+    assert "`drivetrain serve` answers requests" in project.command("run").stdout
+
+    (project.root / "other.py").write_text(TWO + "soft = dt.Service(Whisper)\n")
+    done = project.command("run", "--file", "other.py")
+
+    assert "`drivetrain serve --all --file other.py` answers requests, `drivetrain up --all --file" in done.stdout
+    assert "serve --all" in project.json("run", "--file", "other.py")["next"]
+
+    (project.root / "other.py").write_text(TWO.replace("loud = ", "# "))
+    assert "drivetrain serve" not in project.command("run", "--file", "other.py").stdout

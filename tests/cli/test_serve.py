@@ -43,3 +43,16 @@ def test_whoever_reads_that_it_answers_may_ask_at_once(tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
+
+
+def test_who_interrupts_a_start_is_not_told_of_going_on(tmp_path: Path) -> None:
+    Project(tmp_path).write("import time\nprint('read', flush=True)\ntime.sleep(60)\n" + SYSTEM)
+    command = [sys.executable, "-m", "drivetrain", "serve"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "read\n"
+
+    process.send_signal(signal.SIGINT)
+
+    assert process.communicate(timeout=30)[1] == "interrupted\n"
+    assert process.returncode == 130

@@ -130,7 +130,8 @@ def show(result: Any, screen: Screen) -> None:
     elif result.is_current:
         screen.line(f"{result.path} fits {result.service}, signature {result.signature}")
     else:
-        screen.line(f"{result.path} is out of date: {result.service} asks for signature {result.signature}")
+        state = "is out of date" if Path(result.path).exists() else "is not there"
+        screen.line(f"{result.path} {state}: {result.service} asks for signature {result.signature}")
         screen.line("  → write it anew: the same command without --check")
 
 

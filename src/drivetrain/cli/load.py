@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain.cli.project import kept_store, open_store, open_system
+from drivetrain.cli.screen import duration
 from drivetrain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
             plan = _plan(options, _target(options, f"{url}/predict"), store, version)
             report, found = _carried_out(plan, options, screen)
     if report is None or store is None:
-        return {"subject": subject, "report": report, "found": found, "holds": _holds(_asked(options), report)}
+        asked = _asked(options)
+        return {"subject": subject, "asked": asked, "report": report, "found": found, "holds": _holds(asked, report)}
     kept = keep_measurement(store.ledger, subject, _asked(options), report, found)
     store.close()
     return result_of(kept)
@@ -121,9 +123,10 @@ def show(result: Any, screen: Screen) -> None:
     for doubt in report.doubts():
         screen.line(f"! {doubt}", style="yellow")
     if result["holds"] is not None:
+        most = duration(_seconds(result["asked"]["p99"], "--p99"))
         screen.line()
         screen.line(
-            "✓ the p99 holds" if result["holds"] else "✗ the p99 does not hold",
+            f"{'✓ the p99 holds' if result['holds'] else '✗ the p99 does not hold'}: at most {most} was asked for",
             style="green" if result["holds"] else "red",
         )
     if "id" in result:

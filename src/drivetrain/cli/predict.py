@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from drivetrain.store.store import Store
 
 
+# What is interrupted goes on from there, by the same command.
+GOES_ON = True
+
+
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--input", default="", metavar="ROWS", help="a file, folder, pattern, bucket, table or dataset")
     parser.add_argument(

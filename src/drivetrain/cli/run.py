@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.cli.progress import Progress
 from drivetrain.cli.project import kept_store, make_store, open_system
 from drivetrain.cli.screen import counted, duration
+from drivetrain.cli.service import is_choice
 from drivetrain.cli.sweep import has_failed, show_sweep, sweep_of
 from drivetrain.errors import DrivetrainError, StepFailed, UsageError
 from drivetrain.experiments.remark import checked_tags, tag
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from drivetrain.cli.screen import Screen
     from drivetrain.pipeline.guardian import Crash
     from drivetrain.pipeline.run import StepRun
+    from drivetrain.system.system import System
+
+
+# What is interrupted goes on from there, by the same command.
+GOES_ON = True
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -113,7 +119,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
             for warning in execution.warnings:
                 screen.note(f"note: {warning}")
             store.close()
-    return {"run": run, "steps": list(execution.steps.values()), "warnings": list(execution.warnings)}
+    steps = list(execution.steps.values())
+    return {"run": run, "steps": steps, "warnings": list(execution.warnings), "next": _next(steps, system, options)}
 
 
 def after_crash(options: Namespace, crash: Crash) -> DrivetrainError | None:
@@ -144,13 +151,19 @@ def show(result: Any, screen: Screen) -> None:
             if "outcome" in output.detail:
                 screen.line(f"  {step.step}: {output.detail['version']} {_OUTCOMES[output.detail['outcome']]}")
     screen.line()
-    screen.line(
-        "Next: `drivetrain models` shows why it was refused"
-        if _was_refused(steps)
-        else "Next: `drivetrain serve` answers requests, `drivetrain up` watches them too"
-        if any(step.role == "gate" and step.state == "finished" for step in steps)
-        else "Next: `drivetrain show` draws the system, `drivetrain why PART` says why a part ran"
-    )
+    screen.line(f"Next: {result['next']}")
+
+
+def _next(steps: list[StepRun], system: System, options: Namespace) -> str:
+    """Return which commands follow this run, as they have to be typed for this system."""
+    if _was_refused(steps):
+        return "`drivetrain models` shows why it was refused"
+    if any(step.role == "gate" and step.state == "finished" for step in steps) and system.of_role("service"):
+        words = (" --all" if is_choice(system) else "") + (
+            f" --file {shlex.quote(options.file)}" if options.file else ""
+        )
+        return f"`drivetrain serve{words}` answers requests, `drivetrain up{words}` watches them too"
+    return "`drivetrain show` draws the system, `drivetrain why PART` says why a part ran"
 
 
 def exit_code(result: Any) -> int:

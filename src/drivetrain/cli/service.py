@@ -8,7 +8,7 @@ from drivetrain.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from drivetrain.serving.service import Service
     from drivetrain.system.system import System
@@ -39,11 +39,20 @@ def chosen_service(system: System, name: str = "", *, remedy: str = "name one of
         if name not in services:
             raise NotFound(kind="service", name=name, known=list(services))
         return services[name]
-    called = {each.name for service in services.values() for each in service.called()}
-    chosen = [service for name, service in services.items() if name not in called]
+    chosen = _called_by_no_other(services.values())
     if len(chosen) > 1:
         raise UsageError("there are several services", remedy=remedy.format(", ".join(services)))
     return chosen[0]
+
+
+def is_choice(system: System) -> bool:
+    """Return whether a command must be told which services of a system are meant."""
+    return len(_called_by_no_other(system.of_role("service"))) > 1
+
+
+def _called_by_no_other(services: Collection[Service]) -> list[Service]:
+    called = {each.name for service in services for each in service.called()}
+    return [service for service in services if service.name not in called]
 
 
 def _declared(system: System) -> list[Service]:

@@ -7,11 +7,13 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import drivetrain
 from drivetrain.cli.screen import Screen
 from drivetrain.errors import DrivetrainError, nearest
+from drivetrain.system.settings import FILE, find_root
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +69,9 @@ def _after_crash(module: Any, options: Namespace, crash: Crash) -> int:
 
 def _executed(module: Any, options: Namespace) -> int:
     screen = Screen(json=options.json)
+    root = find_root()
+    if root != Path.cwd() and module.__name__ != "drivetrain.cli.init":
+        screen.note(f"in the project {root}, which has the nearest {FILE}")
     try:
         result = module.execute(options, screen)
     except DrivetrainError as error:
@@ -75,7 +80,8 @@ def _executed(module: Any, options: Namespace) -> int:
         screen.error(error)
         return error.exit_code
     except KeyboardInterrupt:
-        screen.note("interrupted; what finished is kept, and the same command goes on from there")
+        goes_on = "; what finished is kept, and the same command goes on from there"
+        screen.note("interrupted" + (goes_on if getattr(module, "GOES_ON", False) else ""))
         return 130
     if options.json:
         screen.json(result)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from drivetrain.cli.screen import Screen
+    from drivetrain.registry.version import Decision
     from drivetrain.serving.lineage import Lineage
     from drivetrain.serving.log import Prediction
 
@@ -114,8 +115,9 @@ def _show_lineage(found: Lineage, screen: Screen) -> None:
     screen.line(f"            trained {ago(version.created_at)}, artifact {version.artifact.digest[:19]}…")
     for name, figure in version.metrics.items():
         screen.line(f"            {name} {figure:.4g}")
-    for decision in found.decisions:
-        screen.line(f"gate        {decision.gate}: {decision.outcome}", style="bold")
+    for decision, times in _told_once(found.decisions):
+        often = f", the last of {times} times" if times > 1 else ""
+        screen.line(f"gate        {decision.gate}: {decision.outcome}{often}", style="bold")
         for judgement in decision.judgements:
             sign = "✓" if judgement.holds else "✗"
             value = "–" if judgement.found is None else f"{judgement.found:.4g}"
@@ -132,6 +134,16 @@ def _show_lineage(found: Lineage, screen: Screen) -> None:
             screen.line(f"            {step.step}.{name} = {value}")
     packages = ", ".join(f"{name} {value}" for name, value in sorted(run.environment.items()))
     screen.line(f"            {packages}", style="dim")
+
+
+def _told_once(decisions: list[Decision]) -> list[tuple[Decision, int]]:
+    """Return decisions, and how often each was made; of those that confirmed a champion, the last one."""
+    again: dict[str, list[Decision]] = {}
+    for each in decisions:
+        if each.outcome == "unchanged":
+            again.setdefault(each.gate, []).append(each)
+    changing = [(each, 1) for each in decisions if each.outcome != "unchanged"]
+    return changing + [(same[-1], len(same)) for same in again.values()]
 
 
 def _label(answer: Prediction) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from drivetrain.errors import NotFound, RequestError, UsageError
+from drivetrain.errors import NotFound, RequestError, UsageError, nearest
 from drivetrain.pipeline.run import StepRun
 from drivetrain.serving.journal import Line
 from drivetrain.serving.requests import reader_for
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # So many different rows are sent in turn: a server that remembers answers gains little.
 ROWS = 256
 _DESCRIPTION_S = 10
+# As much is shown of what a server says where it has no description.
+_SAID_BYTES = 300
 
 
 class Recording(NamedTuple):
@@ -80,17 +82,20 @@ def examples_of(target: Target) -> list[bytes]:
         return [b""]
     path = urlsplit(target.url).path
     reasons = []
+    known: dict[str, list[Any]] = {}
     # A service that stands below a path has its description there, and not at the root.
     for folder in [path[:end] for end, letter in enumerate(path) if letter == "/"] or [""]:
         found, reason = _described(target, folder)
-        if found:
-            return [msgspec.json.encode(found[0])]
+        if path in found:
+            return [msgspec.json.encode(found[path][0])]
+        known |= found
         reasons.append(reason)
-    raise UsageError("; ".join(reasons), remedy="give the request with --body FILE")
+    body = "give the request with --body FILE"
+    raise UsageError("; ".join(reasons), remedy=f"{nearest(path, known)} Else {body}" if known else body)
 
 
-def _described(target: Target, folder: str) -> tuple[list[Any], str]:
-    """Return the examples in the description that stands in a folder of the server, or why there are none.
+def _described(target: Target, folder: str) -> tuple[dict[str, list[Any]], str]:
+    """Return the examples for each path in the description in a folder of the server, and what is said without one.
 
     Raises:
         UsageError: the server does not answer.
@@ -101,19 +106,21 @@ def _described(target: Target, folder: str) -> tuple[list[Any], str]:
     try:
         request = urllib.request.Request(where, headers=target.headers)  # noqa: S310  # the user's own URL, checked
         with urllib.request.urlopen(request, timeout=_DESCRIPTION_S) as answer:  # noqa: S310
-            description = json.load(answer)
-        content = description["paths"][path][target.method.lower()]["requestBody"]["content"]["application/json"]
-        return _examples(content), unknown
+            paths = json.load(answer)["paths"]
+        found = {f"{folder}{each}": _examples(paths[each].get(target.method.lower(), {})) for each in paths}
+        return {each: examples for each, examples in found.items() if examples}, unknown
     except urllib.error.HTTPError as error:
-        error.close()
-        return [], f"{where} answers {error.code}"
+        with error:
+            said = error.read(_SAID_BYTES).decode(errors="replace")
+        return {}, f"{where} answers {error.code}: {said}"
     except OSError as error:
         raise UsageError(f"{where} does not answer: {error}", remedy="start the server, or mend --url") from error
-    except (ValueError, LookupError, TypeError):
-        return [], unknown
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return {}, unknown
 
 
-def _examples(content: Any) -> list[Any]:
+def _examples(operation: Any) -> list[Any]:
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     schema = content.get("schema", {})
     named = [each["value"] for each in content.get("examples", {}).values() if "value" in each]
     alone = [each["example"] for each in (content, schema) if "example" in each]
@@ -131,7 +138,8 @@ def recorded_by(store: Store, service: str) -> Recording:
     frame, _ = read_new(store, service, Cursor())
     if frame.is_empty():
         known = [folder.name for folder in (store.root / "serving").glob("*") if folder.is_dir()]
-        raise NotFound(kind="request to the service", name=service, known=known)
+        remedy = "" if known else "it has been asked nothing yet: `drivetrain serve` answers requests, and keeps them"
+        raise NotFound(kind="request to the service", name=service, known=known, remedy=remedy)
     frame = frame.sort("at", "id", maintain_order=True)
     moments = (frame["at"].dt.epoch("us") / 1e6).to_list()
     return Recording([msgspec.json.encode(row) for row in frame["request"]], moments)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import IO, TYPE_CHECKING
 
 import msgspec
@@ -15,7 +17,7 @@ from drivetrain.load.plan import Plan
 from drivetrain.load.report import Message, Progress, Report, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _LENGTH_BYTES = 4
 
@@ -32,14 +34,10 @@ def carry_out(plan: Plan, tell: Callable[[Progress], None] = lambda _: None) -> 
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        found: Message | None = None
         try:
-            _write(process.stdin, plan)
-            found = _followed(process.stdout, tell)
-        except KeyboardInterrupt:
-            # On a terminal it has had the same signal, and is asked once more otherwise.
-            process.send_signal(signal.SIGINT)
-            found = _followed(process.stdout, tell)
+            with _interrupts_passed_to(process):
+                _write(process.stdin, plan)
+                found = _followed(process.stdout, tell)
         except BaseException:
             process.kill()
             raise
@@ -48,6 +46,28 @@ def carry_out(plan: Plan, tell: Callable[[Progress], None] = lambda _: None) -> 
     if not isinstance(found, Report):
         raise ChildProcessError(f"the sender ended with {process.returncode} and told nothing")
     return found
+
+
+@contextmanager
+def _interrupts_passed_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Let the first Ctrl-C end the sender alone, and the second one this process.
+
+    Raised here, it would lose the half of a message that has been read when the sender tells its end at that moment.
+    """
+    if current_thread() is not main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def passed(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # On a terminal it has had the same signal, and is asked once more otherwise.
+        process.send_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGINT, passed)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _followed(stream: IO[bytes], tell: Callable[[Progress], None]) -> Message | None:

@@ -69,17 +69,25 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         return self.root / str(self.get("system.file"))
 
 
-def find_project(start: Path | None = None, *, profile: str = "") -> Project:
-    """Return the project that the folder `start` lies in: the nearest folder above with a `drivetrain.toml`.
+def find_root(start: Path | None = None) -> Path:
+    """Return the folder of the project that `start` lies in: the nearest one, upwards, with a `drivetrain.toml`.
 
-    Without such a file, the folder itself is the project. A profile, `[profile.NAME.section]`, lays its values over
-    the others; its name is `profile` or the environment's DRIVETRAIN_PROFILE.
+    Without such a file, the folder itself is the project.
+    """
+    start = (start or Path.cwd()).resolve()
+    return next((folder for folder in (start, *start.parents) if (folder / FILE).is_file()), start)
+
+
+def find_project(start: Path | None = None, *, profile: str = "") -> Project:
+    """Return the project that the folder `start` lies in, with its settings.
+
+    A profile, `[profile.NAME.section]`, lays its values over the others; its name is `profile` or the environment's
+    DRIVETRAIN_PROFILE.
 
     Raises:
         BadSetting: a setting is unknown or of the wrong type.
     """
-    start = (start or Path.cwd()).resolve()
-    root = next((folder for folder in (start, *start.parents) if (folder / FILE).is_file()), start)
+    root = find_root(start)
     values: dict[str, Any] = {}
     path = root / FILE
     if path.is_file():

@@ -36,6 +36,10 @@ def comparison(console: Console, asked: Asked) -> ComparisonPage:
 
 
 def _chart(curves: Curves, labels: list[str]) -> Chart:
+    """Return the curves over each other; those that are equal are one line, which names all of its runs."""
+    equal: dict[tuple[tuple[int, float], ...], list[int]] = {}
+    for number, line in enumerate(curves.lines):
+        equal.setdefault(tuple(line), []).append(number)
     steps = sorted({step for line in curves.lines for step, _ in line})
     return Chart(
         title=curves.name,
@@ -45,11 +49,12 @@ def _chart(curves: Curves, labels: list[str]) -> Chart:
         x=[float(step) for step in steps],
         lines=[
             Line(
-                label=label,
-                tone=TONES[number % len(TONES)],
+                label=labels[first] + (f" (also: {', '.join(labels[each] for each in others)})" if others else ""),
+                tone=TONES[first % len(TONES)],
                 values=[values.get(step) for step in steps],
-                is_dashed=number >= len(TONES),
+                is_dashed=first >= len(TONES),
             )
-            for number, (label, values) in enumerate(zip(labels, map(dict, curves.lines), strict=True))
+            for line, (first, *others) in equal.items()
+            if (values := dict(line))
         ],
     )

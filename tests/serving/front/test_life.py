@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, ClassVar
 
+import msgspec
 from tests.serving.front.conftest import FLIGHT, HOUSE, SYSTEM, serving, tables
 from tests.serving.project import Project
 from tests.serving.world import wait_until
@@ -77,3 +80,76 @@ def test_a_worker_that_is_killed_is_replaced_for_every_service(project: Project)
         assert sorted(set(found)) == ["lateness@1", "worth@1"]
         ready = [line for line in many.client.get("/metrics").text.splitlines() if "_workers_ready{" in line]
         assert sorted(ready) == [f'drivetrain_workers_ready{{service="{each}"}} 2' for each in ("arrivals", "prices")]
+
+
+def test_a_canary_of_one_service_is_tried_below_its_name_and_by_those_that_call_it(tmp_path: Path) -> None:
+    tables(tmp_path)
+    tried = SYSTEM.replace('cache=dt.Cache(keep="5m")', "canary=dt.Canary(share=0.5)")
+    assert tried != SYSTEM
+    project = Project(tmp_path, tried)
+    project.run()
+    with serving(project, "--all") as many:
+        done = project.command("run", "--set", "lateness.c=0.5")
+        assert done.returncode == 0, done.stdout + done.stderr
+        wait_until(lambda: "canary" in many.client.get("/arrivals/readyz").json()["versions"], 20)
+
+        flights = many.ask("/arrivals/predict", [FLIGHT] * 10)["predictions"] + [
+            many.ask("/arrivals/predict", FLIGHT) for _ in range(50)
+        ]
+        advised = {many.ask("/advising/predict", FLIGHT)["id"] for _ in range(50)}
+
+        assert {each["version"] for each in flights} == {"lateness@1", "lateness@2"}
+        lines = project.logged("advising").iter_rows(named=True)
+        called = [call["version"] for line in lines if line["id"] in advised for call in line["calls"]]
+        assert set(called) == {"lateness@1", "lateness@2"}
+        ready = many.client.get("/readyz").json()["services"]
+        assert ready["arrivals"]["versions"] == {"champion": "lateness@1", "canary": "lateness@2"}
+        assert ready["prices"]["versions"] == {"champion": "worth@1"}
+        rows = {
+            line.partition(" ")[0]: float(line.partition(" ")[2])
+            for line in many.client.get("/metrics").text.splitlines()
+            if line.startswith("drivetrain_rows_total")
+        }
+        assert rows['drivetrain_rows_total{service="arrivals",arm="canary"}'] > 0
+        assert rows['drivetrain_rows_total{service="prices",arm="canary"}'] == 0
+
+        assert project.command("promote", "lateness@2").returncode == 0
+        wait_until(lambda: many.client.get("/arrivals/readyz").json()["versions"] == {"champion": "lateness@2"}, 20)
+        assert {many.ask("/arrivals/predict", FLIGHT)["version"] for _ in range(20)} == {"lateness@2"}
+
+
+class _Ear(BaseHTTPRequestHandler):
+    heard: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        self.heard.append(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_who_is_called_back_is_told_where_the_result_of_that_service_is(project: Project) -> None:
+    _Ear.heard.clear()
+    ear = HTTPServer(("127.0.0.1", 0), _Ear)
+    thread = threading.Thread(target=ear.serve_forever)
+    thread.start()
+    allowed = {"DRIVETRAIN_SERVE_CALLBACK_HOSTS": "127.0.0.1", "DRIVETRAIN_SERVE_CALLBACK_SECRET": "s"}
+    try:
+        with serving(project, "arrivals", "prices", **allowed) as many:
+            where = f"?callback_url=http://127.0.0.1:{ear.server_port}/done"
+            jobs = {
+                service: many.ask(f"/{service}/jobs{where}", row)["id"]
+                for service, row in (("prices", HOUSE), ("arrivals", FLIGHT))
+            }
+            wait_until(lambda: len(_Ear.heard) == 2, 20)
+            told = {each["id"]: each for each in map(msgspec.json.decode, _Ear.heard)}
+
+            for service, job in jobs.items():
+                assert told[job]["state"] == "done"
+                assert told[job]["result"] == f"/{service}/jobs/{job}/result"
+                assert many.client.get(told[job]["result"]).json()["version"] == told[job]["version"]
+    finally:
+        ear.shutdown()
+        thread.join()
+        ear.server_close()

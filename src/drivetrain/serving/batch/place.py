@@ -13,7 +13,7 @@ import polars as pl
 
 from drivetrain.errors import Refused, StoreUnavailable, UsageError
 from drivetrain.serving.batch.carry_out import is_full
-from drivetrain.serving.batch.format import ENDINGS, PACKED, TEXT, format_of, sink
+from drivetrain.serving.batch.format import ENDINGS, PACKED, SUFFIXES, TEXT, format_of, sink
 from drivetrain.serving.batch.source import BUCKETS
 from drivetrain.store.folder import sync_folder
 
@@ -40,7 +40,8 @@ class Place:
             raise UsageError(f"{form!r} is no format of a part", remedy=f"the known ones are {', '.join(ENDINGS)}")
         if not self.is_one and Path(self.name).suffix and not Path(self.name).is_dir():
             raise UsageError(
-                f"{output} has no suffix that tells its format", remedy="take another one, or none for a folder"
+                f"{output} has no suffix that tells its format",
+                remedy=f"the known ones are {', '.join(SUFFIXES)}; without one it is a folder",
             )
 
     def work_of(self, job: str, store: Path) -> Path:

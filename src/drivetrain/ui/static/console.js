@@ -120,7 +120,8 @@ function options(chart, box, note) {
       ...chart.lines.map((line, index) => ({
         label: line.label, stroke: tone(line.tone), width: line.is_dashed ? 2 : 1.6, dash: line.is_dashed ? [5, 4] : undefined,
         fill: chart.lines.length === 1 && chart.starts_at_zero ? faded(tone(line.tone), 0.1) : undefined,
-        points: { show: line.is_dashed && !chart.joins_gaps, size: 5 }, spanGaps: chart.joins_gaps,
+        // A line of one value has no length.
+        points: { show: (line.is_dashed && !chart.joins_gaps) || line.values.filter((value) => value != null).length === 1, size: 5 }, spanGaps: chart.joins_gaps,
       })),
     ],
     hooks: {
