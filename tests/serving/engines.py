@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from tests.serving.world import free_port, wait_until
+from tests.serving.world import ROOT, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,9 @@ def environment(name: str, *packages: str, python: str = sys.executable) -> str:
 def started(python: str, script: str, *words: str, ready: str, port: int = 0) -> Iterator[str]:
     """Run an engine until the block ends, and give its address once the path `ready` answers."""
     port = port or free_port()
-    process = subprocess.Popen([python, str(HERE / script), str(port), *words], stdout=subprocess.DEVNULL)
+    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    command = [python, str(HERE / script), str(port), *words]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | paths)
     address = f"http://127.0.0.1:{port}"
 
     def is_ready() -> bool:

@@ -5,61 +5,46 @@ from __future__ import annotations
 import json
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.serving.answering import Handler, answer_at
 
 SECRET = "sk-engine-secret at 10.0.0.7"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Engine(Handler):
     """Answers a chat completion as the text of its first message says."""
 
-    protocol_version = "HTTP/1.1"
     asked: dict[str, int] = {}
     busy = 0
-    authorization = ""
+    headers_seen: dict[str, str] = {}
 
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def _say(self, status: int, told: object, **headers: str) -> None:
-        data = json.dumps(told).encode()
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def do_GET(self) -> None:
+    def get(self) -> None:
         if self.path == "/asked":
-            self._say(200, {**Handler.asked, "authorization": Handler.authorization})
+            self.say(200, {**Engine.asked, **Engine.headers_seen})
         else:
-            self._say(200, {"data": [{"id": "odd"}]})
+            self.say(200, {"data": [{"id": "odd"}]})
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+    def post(self) -> None:
+        body = json.loads(self.read())
         does = body["messages"][0]["content"]
-        Handler.asked[does] = Handler.asked.get(does, 0) + 1
-        Handler.authorization = self.headers.get("authorization", "")
+        Engine.asked[does] = Engine.asked.get(does, 0) + 1
+        names = ("authorization", "traceparent", "tracestate")
+        Engine.headers_seen = {name: self.headers.get(name, "") for name in names}
         if does.isdigit():
-            self._say(int(does), {"error": {"message": f"the engine says {does}" if does < "500" else SECRET}})
+            self.say(int(does), {"error": {"message": f"the engine says {does}" if does < "500" else SECRET}})
         elif does == "slow":
             time.sleep(5)
-            self._say(200, {})
+            self.say(200, {})
         elif does == "waits":
-            Handler.busy += 1
-            Handler.asked["most at once"] = max(Handler.asked.get("most at once", 0), Handler.busy)
+            Engine.busy += 1
+            Engine.asked["most at once"] = max(Engine.asked.get("most at once", 0), Engine.busy)
             time.sleep(0.3)
-            Handler.busy -= 1
-            self._say(200, {"choices": [{"index": 0, "message": {"role": "assistant", "content": does}}]})
-        elif does == "full" and Handler.asked[does] < 3:
-            self._say(429, {"error": {"message": "there is no room"}}, retry_after="0")
+            Engine.busy -= 1
+            self.say(200, {"choices": [{"index": 0, "message": {"role": "assistant", "content": does}}]})
+        elif does == "full" and Engine.asked[does] < 3:
+            self.say(429, {"error": {"message": "there is no room"}}, **{"retry-after": "0"})
         elif does == "no json":
-            self.send_response(200)
-            self.send_header("content-length", "3")
-            self.end_headers()
-            self.wfile.write(b"{no")
+            self.send(200, b"{no")
         elif does in ("breaks", "endless"):
             self.send_response(200)
             self.send_header("content-type", "text/event-stream")
@@ -72,13 +57,13 @@ class Handler(BaseHTTPRequestHandler):
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
                     self.wfile.flush()
                 except OSError:
-                    Handler.asked["left"] = Handler.asked.get("left", 0) + 1
+                    Engine.asked["left"] = Engine.asked.get("left", 0) + 1
                     break
                 time.sleep(0.05)
             self.close_connection = True
         else:
-            self._say(200, {"choices": [{"index": 0, "message": {"role": "assistant", "content": does}}]})
+            self.say(200, {"choices": [{"index": 0, "message": {"role": "assistant", "content": does}}]})
 
 
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    answer_at(int(sys.argv[1]), Engine)

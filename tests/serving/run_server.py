@@ -7,6 +7,7 @@ import resource
 import sys
 
 from drivetrain.serving.cache.terms import Cache
+from drivetrain.serving.config import Config
 from drivetrain.serving.jobs.terms import Jobs, callbacks_of
 from drivetrain.serving.launch import Launch
 from drivetrain.serving.server import run
@@ -34,11 +35,13 @@ if __name__ == "__main__":
                     keep=os.environ.get("KEEP", "7d"),
                 ),
             ),
-            store=store,
-            port=int(port),
-            workers=int(workers),
-            token=os.environ.get("TOKEN", ""),
-            callbacks=callbacks_of(os.environ.get("CALLBACK_HOSTS", ""), "secret"),
-            grpc_port=int(os.environ.get("GRPC_PORT", "0")),
+            config=Config(
+                store=store,
+                port=int(port),
+                workers=int(workers),
+                token=os.environ.get("TOKEN", ""),
+                callbacks=callbacks_of(os.environ.get("CALLBACK_HOSTS", ""), "secret"),
+                grpc_port=int(os.environ.get("GRPC_PORT", "0")),
+            ),
         )
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.serving.answering import Handler, answer_at
 
 MODEL = {
     "name": "doubler",
@@ -19,41 +20,25 @@ MODEL = {
 }
 
 
-class Handler(BaseHTTPRequestHandler):
+class Engine(Handler):
     """Answers what a Triton server would be asked."""
 
-    protocol_version = "HTTP/1.1"
+    def get(self) -> None:
+        self.say(200, MODEL if self.path == "/v2/models/doubler" else {})
 
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def _say(self, status: int, told: object) -> None:
-        data = json.dumps(told).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        try:
-            self.wfile.write(data)
-        except OSError:  # nobody waits any more
-            self.close_connection = True
-
-    def do_GET(self) -> None:
-        self._say(200, MODEL if self.path == "/v2/models/doubler" else {})
-
-    def do_POST(self) -> None:
-        data = self.rfile.read(int(self.headers["content-length"]))
+    def post(self) -> None:
+        data = self.read()
         if not data:  # who asks was gone before it had said what
             return
         body = json.loads(data)
         values = body["inputs"][0]["data"]
         if min(values) < -100:
-            self._say(500, {"error": "the engine failed"})
+            self.say(500, {"error": "the engine failed"})
             return
         time.sleep(max(0.0, *values))
         output = {"name": "double", "datatype": "FP32", "shape": [len(values)], "data": [2 * each for each in values]}
-        self._say(200, {"model_name": "doubler", "outputs": [output]})
+        self.say(200, {"model_name": "doubler", "outputs": [output]})
 
 
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    answer_at(int(sys.argv[1]), Engine)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import json
 import shutil
 import subprocess
 import sys
@@ -13,10 +12,10 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.serving.answering import Handler, answering
 from tests.serving.world import ROOT, ROW, Server, promote, register, served, signature, wait_until
 
 from drivetrain.data.schema import Column, Roles
@@ -241,28 +240,19 @@ def test_a_change_of_the_signature_is_told(store: Store, written: ModuleType) ->
         assert type(caught.value) is written.Refused
 
 
-class Script(BaseHTTPRequestHandler):
+class Script(Handler):
     """Answers what the test says, one after the other, and counts."""
 
-    protocol_version = "HTTP/1.1"
     answers: list[tuple[int, dict[str, str], Any]] = []
     asked: list[float] = []
 
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
+    def post(self) -> None:
+        self.read()
         self.asked.append(time.monotonic())
         status, headers, body = self.answers.pop(0) if self.answers else (200, {}, {"predictions": [PLAIN]})
         if headers.pop("slow", None):
             time.sleep(0.6)
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        for name, text in {"content-length": str(len(data)), **headers}.items():
-            self.send_header(name, text)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *told: Any) -> None:
-        pass
+        self.say(status, body, **headers)
 
 
 PLAIN = {"id": "pred-1", "version": "late@1", "prediction": 0.5}
@@ -271,15 +261,8 @@ PLAIN = {"id": "pred-1", "version": "late@1", "prediction": 0.5}
 @contextmanager
 def scripted(*answers: tuple[int, dict[str, str], Any]) -> Iterator[str]:
     Script.answers, Script.asked = list(answers), []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Script)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(Script) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def ask(module: ModuleType, url: str, is_async: bool, **options: Any) -> Any:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import struct
-import threading
 import zlib
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from tests.serving.answering import Handler, answering
 from tests.serving.project import Address, Project
 
 from drivetrain.data.kinds.fetch import fetched, got
@@ -232,23 +231,12 @@ def test_the_description_names_the_bodies(colours: Address) -> None:
 def test_an_address_is_fetched_only_from_public_hosts_that_are_allowed() -> None:
     seen = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def do_GET(self) -> None:
+    class Pictures(Handler):
+        def get(self) -> None:
             seen.append((self.path, self.headers["host"]))
-            data = picture()
-            self.send_response(302 if self.path == "/moved" else 200)
-            self.send_header("location", "http://127.0.0.1/")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.send(302 if self.path == "/moved" else 200, picture(), location="http://127.0.0.1/")
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    port = server.server_port
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with answering(Pictures) as port:
         for url in (f"http://127.0.0.1:{port}/a", f"http://localhost:{port}/a"):
             with pytest.raises(RequestError, match="not public"):
                 fetched(url, [url.split("/")[2]], max_bytes=1000)
@@ -263,9 +251,6 @@ def test_an_address_is_fetched_only_from_public_hosts_that_are_allowed() -> None
             got("127.0.0.1", port, "h", "/moved", secure=False, max_bytes=10_000)
         with pytest.raises(RequestError, match="more than 20 bytes"):
             got("127.0.0.1", port, "h", "/a", secure=False, max_bytes=20)
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_an_image_is_upright_and_rgb() -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.serving.world import MODEL, ROW, Server, logged, rows
+from tests.serving.world import MODEL, ROW, Server, logged, promote, register, rows, served, try_out, wait_until
 
 from drivetrain.data.schema import Column
 from drivetrain.errors import RequestError
 from drivetrain.serving.invocations import FORMS, FORMS_V1, read
 from drivetrain.serving.requests import Reader
+from drivetrain.store.store import Store
 
 NAMES = ["asked_at", "distance", "stops", "is_new", "city", "day"]
 VALUES = [ROW[name] for name in NAMES]
@@ -104,6 +105,34 @@ def test_the_form_of_tensorflow_serving_is_answered(server: Server, expected: fl
     assert server.client.get("/v1/models").json() == {"models": [MODEL]}
     assert server.client.get(f"/v1/models/{MODEL}").json() == {"name": MODEL, "ready": True}
     assert asked(server, given, "/v1/models/other:predict").status_code == 404
+
+
+def test_a_path_of_tensorflow_serving_may_name_the_version(server: Server, expected: float) -> None:
+    given = {"instances": [PLAIN]}
+
+    assert asked(server, given, f"/v1/models/{MODEL}/versions/1:predict").json()["predictions"] == [expected]
+    refused = asked(server, given, f"/v1/models/{MODEL}/versions/2:predict")
+    assert (refused.status_code, refused.json()) == (
+        404, {"error": "version '2' of late does not answer here, but 1 does"}
+    )  # fmt: skip
+    assert asked(server, given, "/v1/models/other/versions/1:predict").status_code == 404
+
+
+def test_a_version_that_is_named_is_the_only_one_that_answers(store: Store) -> None:
+    champion, challenger = register(store, 1), register(store, 2)
+    promote(store, champion)
+    try_out(store, champion, challenger, 0.5)
+    given = {"instances": [PLAIN] * 60}
+    with served(store) as server:
+        wait_until(lambda: "canary" in server.client.get("/readyz").json()["versions"])
+
+        alone = asked(server, given, f"/v1/models/{MODEL}/versions/1:predict").json()
+        both = asked(server, given, f"/v1/models/{MODEL}:predict").json()
+        refused = asked(server, given, f"/v1/models/{MODEL}/versions/2:predict")
+
+    assert set(alone["versions"]) == {champion.id}
+    assert set(both["versions"]) == {champion.id, challenger.id}
+    assert refused.status_code == 409
 
 
 @pytest.mark.parametrize(

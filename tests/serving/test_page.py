@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
-import pytest
+from tests.browser import browser, pytestmark, tab_of
 
 if TYPE_CHECKING:
     from tests.serving.world import Server
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
-    # Playwright leaves its event loop's transports to the collector.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+__all__ = ["browser", "pytestmark"]
 
 
-def test_every_form_can_be_tried(server: Server) -> None:
-    complaints: list[str] = []
+def test_every_form_can_be_tried(server: Server, browser: Any) -> None:
+    page, complaints = tab_of(browser)
     elsewhere: list[str] = []
 
     def only_ours(route: Any) -> None:
@@ -29,25 +21,19 @@ def test_every_form_can_be_tried(server: Server) -> None:
             elsewhere.append(route.request.url)
         route.continue_()
 
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.route("**", only_ours)
-        page.goto(f"{server.url}/docs")
-        forms = page.locator("#form option").all_inner_texts()
-        told = {}
-        for place, form in enumerate(forms):
-            page.select_option("#form", index=place)
-            page.click("#send")
-            page.locator("#status", has_text="ms").wait_for()
-            told[form] = page.inner_text("#status").split()[0]
-            assert form.split()[0] in page.inner_text("#curl")
-        page.fill("#request", "{")
+    page.route("**", only_ours)
+    page.goto(f"{server.url}/docs")
+    forms = page.locator("#form option").all_inner_texts()
+    told = {}
+    for place, form in enumerate(forms):
+        page.select_option("#form", index=place)
         page.click("#send")
-        page.locator("#reply.bad").wait_for()
-        browser.close()
+        page.locator("#status", has_text="ms").wait_for()
+        told[form] = page.inner_text("#status").split()[0]
+        assert form.split()[0] in page.inner_text("#curl")
+    page.fill("#request", "{")
+    page.click("#send")
+    page.locator("#reply.bad").wait_for()
 
     assert {status for form, status in told.items() if not form.startswith("/jobs ")} == {"200"}
     assert {status for form, status in told.items() if form.startswith("/jobs ")} == {"202"}

@@ -135,9 +135,11 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Add
             yield project, address, engine
 
 
-def says(address: Address, content: str, *, waits_ms: int = 0, **options: Any) -> httpx.Response:
+def says(
+    address: Address, content: str, *, waits_ms: int = 0, headers: dict[str, str] | None = None, **options: Any
+) -> httpx.Response:
     body = {"model": "assistant", "messages": [{"role": "user", "content": content}], **options}
-    headers = {"x-request-timeout-ms": str(waits_ms)} if waits_ms else {}
+    headers = (headers or {}) | ({"x-request-timeout-ms": str(waits_ms)} if waits_ms else {})
     return address.client.post("/v1/chat/completions", json=body, headers=headers)
 
 
@@ -166,6 +168,23 @@ def test_an_error_of_the_engine_is_one_of_ours(
     asked = httpx.get(f"{odd[2]}/asked").json()
     assert asked[content] == 1  # what may have been begun is not asked twice
     assert asked["authorization"] == "Bearer t0p"
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_the_engine_is_told_the_trace_with_a_new_parent(odd: tuple[Project, Address, str], streams: bool) -> None:
+    project, address, engine = odd
+    trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    headers = {"traceparent": f"00-{trace}-{parent}-01", "tracestate": "vendor=1"}
+
+    says(address, "breaks" if streams else "fine", stream=streams, headers=headers)
+
+    asked = httpx.get(f"{engine}/asked").json()
+    version, told, new, flags = asked["traceparent"].split("-")
+    assert (version, told, flags, asked["tracestate"]) == ("00", trace, "01", "vendor=1")
+    assert new != parent
+    assert project.logged("service").row(-1, named=True)["trace"] == trace
+    says(address, "fine")
+    assert httpx.get(f"{engine}/asked").json()["traceparent"] == ""
 
 
 def test_a_stream_that_breaks_off_says_so(odd: tuple[Project, Address, str]) -> None:

@@ -14,21 +14,17 @@ from tests.serving.world import ROW, signature
 
 from drivetrain.data.schema import Column
 from drivetrain.errors import RequestError
-from drivetrain.serving.batching import Reply
 from drivetrain.serving.requests import Reader, reader_for
 from drivetrain.serving.tensors import (
     DTYPES,
     Tensor,
-    answers,
     from_bytes,
     from_texts,
     from_values,
     inputs_of,
-    outputs_of,
     rows_from,
     to_bytes,
 )
-from drivetrain.training.ready import values_signature
 
 READER = reader_for(signature())
 NUMBERS = Reader(
@@ -57,7 +53,7 @@ def refused(*arguments: Any, to: Any = from_values) -> list[dict[str, Any]]:
     return caught.value.problems
 
 
-def test_a_version_says_what_it_takes_and_gives() -> None:
+def test_a_version_says_what_it_takes() -> None:
     assert {each.name: each.datatype for each in inputs_of(READER)} == {
         "ticket": "BYTES",
         "asked_at": "BYTES",
@@ -68,11 +64,6 @@ def test_a_version_says_what_it_takes_and_gives() -> None:
         "day": "BYTES",
         "wind": "FP64",
     }
-    assert [(each.name, each.datatype, each.shape) for each in outputs_of(signature())] == [
-        ("prediction", "FP64", [-1]),
-        ("id", "BYTES", [-1]),
-        ("version", "BYTES", [-1]),
-    ]
 
 
 def test_a_tensor_a_column_gives_rows_in_the_types_of_the_columns() -> None:
@@ -182,28 +173,3 @@ def test_half_of_a_float_is_widened() -> None:
     data = b"".join(struct.pack("<f", value)[2:] for value in (1.5, -2.0))
 
     assert from_bytes("x", "BF16", [2], data).values.tolist() == [1.5, -2.0]
-
-
-def test_an_output_may_have_the_name_of_our_probabilities() -> None:
-    label = Column(name="label", kind="tensor", dtype="int64", form={"shape": []})
-    shares = Column(name="probabilities", kind="tensor", dtype="float32", form={"shape": [2]})
-    given = [{"label": 1, "probabilities": [0.25, 0.75]}, {"label": 0, "probabilities": [0.5, 0.5]}]
-    reply = Reply(["pred-1", "pred-2"], ["iris@1"] * 2, given)
-
-    found = answers(reply, values_signature([], [label, shares], label="prediction"))
-
-    assert found[:2] == [
-        Tensor("label", "INT64", [2], [1, 0]),
-        Tensor("probabilities", "FP32", [2, 2], [0.25, 0.75, 0.5, 0.5]),
-    ]
-
-
-def test_a_reply_gives_the_tensors_that_are_asked_for() -> None:
-    reply = Reply(["pred-1", "pred-2"], ["late@1", "late@2"], [0.25, 0.5])
-
-    assert [each.name for each in answers(reply, signature())] == ["prediction", "id", "version"]
-    assert answers(reply, signature(), ["version", "prediction"]) == [
-        Tensor("version", "BYTES", [2], ["late@1", "late@2"]),
-        Tensor("prediction", "FP64", [2], [0.25, 0.5]),
-    ]
-    assert refused(reply, signature(), ["predictoin"], to=answers)[0]["wanted"] == "did you mean prediction?"

@@ -1,6 +1,5 @@
 """The console in a real browser: every page, both themes, no complaint of the browser's, look-up, and renewal."""
 
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from tests.browser import browser, pytestmark, tab_of
 
 from drivetrain.pipeline.attachment import attach
 from drivetrain.pipeline.points import Points
@@ -23,18 +23,7 @@ from drivetrain.store.record import now
 from drivetrain.store.store import Store
 from drivetrain.system.part import Job
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
-    # Playwright leaves its event loop's transports to the collector.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
+__all__ = ["browser", "pytestmark"]
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
@@ -86,31 +75,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield Served(address, prediction, root, process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield started
-        started.close()
-
-
-class Tab(NamedTuple):
-    """A page, and what the browser complained of."""
-
-    page: Any
-    complaints: list[str]
-
-
-def tab_of(browser: Any, *, theme: str = "light", width: int = 1280) -> Tab:
-    page = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme).new_page()
-    complaints: list[str] = []
-    page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    return Tab(page, complaints)
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])

@@ -14,15 +14,14 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from tests.browser import browser, pytestmark, tab_of
 from tests.ui import graphs
 
 from drivetrain.pipeline.run import StepRun
 from drivetrain.store.store import Store
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-from tests.ui.test_browser import CHROMIUM, FLAGS, ROOT, pytestmark, tab_of  # noqa: E402
-
-__all__ = ["pytestmark"]
+__all__ = ["browser", "pytestmark"]
+ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -75,14 +74,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with console_at(root) as address:
         yield Served(address, store, run, failed)
     graphs.end_waiting(store)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield started
-        started.close()
 
 
 def picture(page: Any, name: str) -> None:

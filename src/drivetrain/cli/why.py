@@ -109,6 +109,8 @@ def _show_lineage(found: Lineage, screen: Screen) -> None:
                 screen.line(f"  {title:<9} {shown}")
         for each in answer.calls:
             screen.line(f"  {'called':<9} {each.id} of {each.service}, by {each.version}")
+        if answer.trace:
+            screen.line(f"  {'trace':<9} {answer.trace}")
     screen.line(f"version     {version.id}", style="bold")
     screen.line(f"            trained {ago(version.created_at)}, artifact {version.artifact.digest[:19]}…")
     for name, figure in version.metrics.items():

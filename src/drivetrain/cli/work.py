@@ -22,6 +22,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
+    from drivetrain.serving.config import Config
     from drivetrain.serving.jobs.terms import callbacks_of
     from drivetrain.serving.jobs.worker import work
     from drivetrain.serving.server import check_callbacks
@@ -36,7 +37,8 @@ def execute(options: Namespace, screen: Screen) -> Any:
     opened.store.close()
     screen.note(f"the jobs of {service.name} are answered; Ctrl-C ends it")
     if options.workers == 1:
-        work(project.store_path, service.terms(), callbacks, allow_pickle=opened.store.allow_pickle)
+        store, allow_pickle = str(project.store_path), opened.store.allow_pickle
+        work(service.terms(), Config(store=store, allow_pickle=allow_pickle, callbacks=callbacks))
         return {"service": service.name}
     from drivetrain.monitoring.supervisor import Child, Supervisor
 

@@ -18,6 +18,7 @@ import msgspec
 from drivetrain.errors import DrivetrainError
 from drivetrain.pipeline.run import StepRun
 from drivetrain.registry.registry import CHAMPION, champion_of, point_alias
+from drivetrain.serving.config import Config
 from drivetrain.serving.launch import Launch, started
 from drivetrain.store.garbage import with_inner
 from drivetrain.store.rows import digests_in
@@ -54,7 +55,7 @@ def standing(
         log = Path(folder) / "server.log"
         terms = msgspec.structs.replace(terms, cache=None)
         with log.open("wb") as output:
-            launch = Launch(service=terms, store=str(root), port=port, workers=workers)
+            launch = Launch(service=terms, config=Config(store=str(root), port=port, workers=workers))
             timed = ("drivetrain.load.speed", str(traces)) if traces else ()
             process = started(launch, output, *timed)
         try:

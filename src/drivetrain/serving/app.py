@@ -3,88 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import RequestError
 from drivetrain.serving.cache.control import control_of
-from drivetrain.serving.calls.addresses import Addresses
-from drivetrain.serving.calls.exchange import Exchange
-from drivetrain.serving.desk import Desk
 from drivetrain.serving.encoding import WORTH_BYTES
-from drivetrain.serving.entrance import Entrance, failed
+from drivetrain.serving.entrance import failed
 from drivetrain.serving.events import Sockets
 from drivetrain.serving.invocations import Invocations
 from drivetrain.serving.jobs.api import JobsApi
-from drivetrain.serving.jobs.terms import Callbacks
 from drivetrain.serving.native import Native
 from drivetrain.serving.oip import Oip
 from drivetrain.serving.openai import OpenAI
 from drivetrain.serving.patience import patience_of, until
 from drivetrain.serving.route import Answer, Request, Routes, Streamed, refusal
 from drivetrain.serving.streams.state import exposition
+from drivetrain.serving.worker import Worker
+from drivetrain.training.trace import PARENT, STATE, follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from drivetrain.serving.grpc.server import GrpcServer
+    from drivetrain.serving.calls.exchange import Exchange
+    from drivetrain.serving.config import Config
+    from drivetrain.serving.desk import Desk
     from drivetrain.serving.service import Terms
 
 _JSON_BODY = ("application/json",)
 
 
-class App(Entrance):
-    """Answers requests to a service from this process.
-
-    `hosts` and `token` are as for an `Entrance`. Models that are pickles are read where `allow_pickle` is set.
-    gRPC is answered at `grpc_host` and `grpc_port`, where there is one.
-    """
+class App(Worker):
+    """Answers requests to a service from this process, alone or below its name beside others."""
 
     desk: Desk
 
-    def __init__(
-        self,
-        service: Terms,
-        store_path: Path,
-        *,
-        allow_pickle: bool = False,
-        token: str = "",
-        hosts: tuple[str, ...] = (),
-        grpc_host: str = "",
-        grpc_port: int = 0,
-        callbacks: Callbacks | None = None,
-        addresses: Addresses | None = None,
-    ) -> None:
-        super().__init__(token=token, hosts=hosts, max_body_bytes=service.max_body_bytes)
-        self.service, self._store_path, self._allow_pickle = service, store_path, allow_pickle
-        self._callbacks, self._addresses = callbacks or Callbacks(), addresses or Addresses()
-        self._token, self._grpc_host, self._grpc_port = token, grpc_host, grpc_port
-        self._grpc: GrpcServer | None = None
+    def __init__(self, service: Terms, config: Config) -> None:
+        super().__init__([service], config)
+        self.service = service
         self._caches = service.cache is not None
 
-    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        from drivetrain.store.store import Store
-
-        store = Store.open(self._store_path, allow_pickle=self._allow_pickle)
-        self.open(Exchange(partial(Desk, loop, store=store, grpc_port=self._grpc_port), self._addresses))
-        if self._grpc_port:
-            from drivetrain.serving.grpc.server import GrpcServer
-
-            self._grpc = GrpcServer([self.desk], f"{self._grpc_host}:{self._grpc_port}", token=self._token)
-            loop.run_until_complete(self._grpc.start())
-
-    def open(self, exchange: Exchange, *, base: str = "") -> None:
+    def open(self, exchange: Exchange, *, base: str = "") -> list[Desk]:
         """Begin to answer, with what an exchange has loaded; `base` is the path below which the service is asked."""
         self.desk = exchange.desk(self.service)
-        self._jobs = JobsApi(self.desk, self._store_path, self._callbacks, base=base)
+        self._jobs = JobsApi(self.desk, self.config, base=base)
         invocations = Invocations(self.desk)
         protocols = (Oip(self.desk), invocations, OpenAI(self.desk, invocations.models), self._jobs)
         others = [route for protocol in protocols for route in protocol.routes()]
         self._native = Native(self.desk, others, self.more_metrics, base=base)
         self._routes = Routes([*self._native.routes(), *others])
         self._sockets = Sockets(self.desk)
+        return [self.desk]
 
     def more_metrics(self) -> str:
         """Return what is counted elsewhere than at the desk, in the form of Prometheus."""
@@ -94,19 +63,16 @@ class App(Entrance):
         """Answer no more jobs; the exchange closes the desk."""
         self._jobs.close()
 
-    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._grpc is not None:
-            loop.run_until_complete(self._grpc.stop(self.service.timeout_s))
-        self.close()
-        loop.run_until_complete(self.desk.exchange.close())
-
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         started = monotonic_ns()
         refuse: Callable[[RequestError], Answer] = refusal
+        headers = scope.headers
+        if PARENT in headers:
+            follow(headers.get_all(PARENT), headers.get_all(STATE))
         if scope.proto == "ws":
             await self._socket(scope, proto)
             return
-        method, path, headers = scope.method, scope.path, scope.headers
+        method, path = scope.method, scope.path
         control = control_of(headers) if self._caches else None
         try:
             self._admit(scope, headers, path)

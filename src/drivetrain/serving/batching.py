@@ -13,6 +13,7 @@ from drivetrain.serving.cache.entry import entries_of
 from drivetrain.serving.journal import Line
 from drivetrain.serving.live import picked
 from drivetrain.store.record import new_id
+from drivetrain.training.trace import Trace, of_trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +62,7 @@ Form = Literal["one", "many", "values", "entries"]
 class Batch:
     """Rows of one or more requests, for the versions that were live when they came."""
 
-    __slots__ = ("ends", "forms", "live", "names", "rows", "texts")
+    __slots__ = ("ends", "forms", "live", "names", "rows", "texts", "traces")
 
     def __init__(self, live: Live) -> None:
         self.live = live
@@ -71,9 +72,14 @@ class Batch:
         self.ends: list[int] = []
         self.forms: list[Form] = []
         self.names: list[str] = []
+        # By the places of rows, where their client has begun a trace.
+        self.traces: dict[int, Trace] = {}
 
-    def add(self, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form) -> None:
-        """Take a request in."""
+    def add(self, rows: Sequence[Row], texts: Sequence[msgspec.Raw], form: Form, trace: Trace | None = None) -> None:
+        """Take a request in, and the trace that it belongs to."""
+        if trace is not None:
+            begin = len(self.rows)
+            self.traces |= dict.fromkeys(range(begin, begin + len(rows)), trace)
         self.rows.extend(rows)
         self.texts.extend(texts)
         self.ends.append(len(self.rows))
@@ -98,7 +104,7 @@ def answered(batch: Batch, max_batch: int) -> tuple[list[Answered], dict[int, Fa
         return _by_arm(batch, range(len(batch.rows)), max_batch), {}
     except Exception as error:  # the model and the features function are the user's, and may raise anything
         if len(batch.ends) == 1:
-            return [], {0: failure_of(error)}
+            return [], {0: failure_of(error, batch.traces.get(0))}
     parts: list[Answered] = []
     failures: dict[int, Failure] = {}
     begin = 0
@@ -106,7 +112,7 @@ def answered(batch: Batch, max_batch: int) -> tuple[list[Answered], dict[int, Fa
         try:
             parts += _by_arm(batch, range(begin, end), max_batch)
         except Exception as error:
-            failures[number] = failure_of(error)
+            failures[number] = failure_of(error, batch.traces.get(begin))
         begin = end
     return parts, failures
 
@@ -128,12 +134,12 @@ def _in_pieces(batch: Batch, share: Share, max_batch: int) -> list[Answered]:
     return found
 
 
-def failure_of(error: Exception) -> Failure:
-    """Return what a client is told of an error, and log one that is not the client's own."""
+def failure_of(error: Exception, trace: Trace | None) -> Failure:
+    """Return what a client is told of an error, and log one that is not the client's own, with its trace."""
     if isinstance(error, RequestError):  # the model says itself what is wrong with a request
         return Failure(error.status, error.message, error.error_id)
     error_id = new_id("error")
-    LOG.error("%s: a request could not be answered", error_id, exc_info=error)
+    LOG.error("%s: a request could not be answered%s", error_id, of_trace(trace), exc_info=error)
     return Failure(500, f"the model failed on this request; the server's log has more under {error_id}", error_id)
 
 
@@ -149,7 +155,11 @@ def line_of(batch: Batch, part: Answered) -> Line:
     texts = batch.texts if whole else [batch.texts[place] for place in part.places]
     place = batch.live.key_place
     keys = None if place is None else [batch.rows[each][place] for each in part.places]
-    return line_for(part.predictor.version.id, part.arm, names, keys, texts, part.answers)
+    line = line_for(part.predictor.version.id, part.arm, names, keys, texts, part.answers)
+    if batch.traces:
+        traces = [batch.traces.get(each) for each in part.places]
+        line = msgspec.structs.replace(line, traces=[each.id if each else "" for each in traces])
+    return line
 
 
 def line_for(

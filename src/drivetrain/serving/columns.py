@@ -9,7 +9,7 @@ import numpy as np
 from drivetrain.serving.requests import MAX_PROBLEMS, unfit, wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from drivetrain.data.schema import Column
     from drivetrain.serving.requests import Reader, Row
@@ -31,8 +31,17 @@ def unnamed(reader: Reader, width: int, *, numeric: bool = False) -> list[str] |
     >>> unnamed(Reader(numbers), 3), unnamed(Reader(numbers), 2), unnamed(Reader(numbers), 1)
     (['a', 'b', 'c'], ['a', 'c'], None)
     """
+    if width > len(reader.names):
+        return None
+    asked = width, numeric
+    if asked not in reader.unnamed:
+        reader.unnamed[asked] = _choice(reader, width, [NUMERIC] if numeric else [None, NUMERIC])
+    return reader.unnamed[asked]
+
+
+def _choice(reader: Reader, width: int, choices: Sequence[tuple[str, ...] | None]) -> list[str] | None:
     required = [name for name, may_lack in zip(reader.names, reader.may_lack, strict=True) if not may_lack]
-    for kinds in [NUMERIC] if numeric else [None, NUMERIC]:
+    for kinds in choices:
         names = [column.name for column in reader.columns if kinds is None or column.kind in kinds]
         needed = [name for name in names if name not in reader.optional]
         while len(names) > width and names[-1] in reader.optional:

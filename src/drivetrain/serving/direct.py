@@ -15,6 +15,7 @@ from drivetrain.serving.calls.calling import Calling
 from drivetrain.serving.live import picked
 from drivetrain.serving.patience import ENDLESS, Patience, patiently
 from drivetrain.serving.rate import Rate
+from drivetrain.training.trace import trace_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,7 +59,7 @@ class Direct:
         """
         with self.slot():
             batch = Batch(live)
-            batch.add(rows, texts, form)
+            batch.add(rows, texts, form, trace_now())
             batch.names = list(names) or self._names.take(len(rows))
             return await self._answered(batch, patience)
 
@@ -100,7 +101,7 @@ class Direct:
                 LOG.error("%s", error.message, exc_info=error)
             raise
         except Exception as error:  # the model is the user's, and may raise anything
-            failure = failure_of(error)
+            failure = failure_of(error, trace_now())
             raise RequestError(status=failure.status, message=failure.message, error_id=failure.error_id) from None
         finally:
             calling.end()

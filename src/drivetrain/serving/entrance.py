@@ -14,6 +14,7 @@ from drivetrain.errors import RequestError
 from drivetrain.serving.encoding import COMPRESSED, QUICK_BYTES, chosen, decoded, encoded
 from drivetrain.serving.media import UNNAMED, right_type
 from drivetrain.store.record import new_id
+from drivetrain.training.trace import of_trace, trace_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,6 @@ LOG = logging.getLogger("drivetrain.serving")
 
 # A client that is cut off while it sends does not see why: so many times the limit are let pass by unread.
 PATIENCE = 8
-LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Entrance:
@@ -115,6 +115,6 @@ async def _aside(work: Callable[[], bytes]) -> bytes:
 def failed(error: Exception, scope: Any) -> RequestError:
     """Return what a client is told of a failure of ours, whose reason goes into the log."""
     error_id = new_id("error")
-    LOG.error("%s: %s %s", error_id, scope.method, scope.path, exc_info=error)
+    LOG.error("%s: %s %s%s", error_id, scope.method, scope.path, of_trace(trace_now()), exc_info=error)
     message = f"the server failed on this request; its log has more under {error_id}"
     return RequestError(status=500, message=message, error_id=error_id)

@@ -65,7 +65,10 @@ class Invocations:
             Route("POST", "/invocations", self.invocations, tuple(TYPES), refused, self._bodies),
             Route("GET", "/v1/models", self.models, refuse=refused_v1),
             Route("GET", "/v1/models/{model}", self.model, refuse=refused_v1),
-            Route("POST", "/v1/models/{model}:predict", self.predict, _BODIES_V1, refused_v1, self._bodies_v1),
+            *(
+                Route("POST", f"/v1/models/{named}:predict", self.predict, _BODIES_V1, refused_v1, self._bodies_v1)
+                for named in ("{model}", "{model}/versions/{version}")
+            ),
         ]
 
     def _bodies(self, live: Live) -> Bodies:
@@ -136,9 +139,11 @@ class Invocations:
         return await self._answer(request, live, rows)
 
     async def predict(self, request: Request) -> Answer:
-        """Answer the rows of a body in one of TensorFlow Serving's forms."""
+        """Answer the rows of a body in one of TensorFlow Serving's forms, by the champion where a version is named."""
         self._must_be_ours(request)
         live = self._desk.live()
+        if number := unquote(request.parameters.get("version", "")):
+            live = live.pinned(number)
         return await self._answer(request, live, await self._read(request.body, live.reader, FORMS_V1))
 
     async def _read(self, body: bytes, reader: Reader, forms: Forms) -> list[Row]:

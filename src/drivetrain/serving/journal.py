@@ -41,7 +41,8 @@ class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `at` is in microseconds since 1970. `requests` are the objects that the clients sent. `features` are the columns
     that the model saw, where they are not the request's own. `streams` tell of answers that came in pieces, and `calls`
-    of the predictions of other services behind each.
+    of the predictions of other services behind each. `traces` are the ids of the traces that clients have begun, empty
+    where one has not.
     """
 
     at: int
@@ -55,6 +56,7 @@ class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     features: dict[str, list[Any]] | None = None
     streams: list[Ended] | None = None
     calls: list[list[Called]] | None = None
+    traces: list[str] | None = None
 
 
 class Label(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

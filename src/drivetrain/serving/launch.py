@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from drivetrain.serving.calls.addresses import Addresses
-from drivetrain.serving.jobs.terms import Callbacks
+from drivetrain.serving.config import Config
 from drivetrain.serving.service import Terms
 
 if TYPE_CHECKING:
@@ -22,22 +21,14 @@ SERVER = "drivetrain.serving"
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """A server to be: which service of which store it answers for, where, and on what conditions.
+    """A server to be: which service it answers for, and how it is configured.
 
     One `service` is answered at the root, and several are each answered below their names. `words` are what it says
     when it answers.
     """
 
     service: Terms | tuple[Terms, ...]
-    store: str
-    allow_pickle: bool = False
-    host: str = "127.0.0.1"
-    port: int = 8000
-    workers: int = 1
-    token: str = ""
-    grpc_port: int = 0
-    callbacks: Callbacks = Callbacks()
-    addresses: Addresses = Addresses()
+    config: Config
     words: str = ""
 
     @property

@@ -46,7 +46,10 @@ def tables_of(
     return {name: _table(store, name, source, each) for name, each in columns.items()}
 
 
-_COLUMNS = ("id", "at", "arm", "key", "prediction", "probabilities", "request", "features", "stream", "calls", "offset")
+_COLUMNS = (
+    "id", "at", "arm", "key", "prediction", "probabilities", "request", "features",
+    "stream", "calls", "trace", "offset",
+)  # fmt: skip
 _CALLS = pl.List(pl.Struct({"service": pl.String, "id": pl.String, "version": pl.String}))
 _STREAM = pl.Struct({"how": pl.String, "pieces": pl.Int64, "seconds": pl.Float64, "first_s": pl.Float64})
 
@@ -68,6 +71,7 @@ def _gather(columns: dict[str, list[Any]], line: Line, offset: int) -> None:
         columns["features"] += [None] * count
     columns["stream"] += [msgspec.to_builtins(each) for each in line.streams] if line.streams else [None] * count
     columns["calls"] += msgspec.to_builtins(line.calls) if line.calls else [None] * count
+    columns["trace"] += [each or None for each in line.traces] if line.traces else [None] * count
     columns["offset"] += [offset] * count
 
 
@@ -100,6 +104,8 @@ def _table(store: Store, version: str, source: str, columns: dict[str, list[Any]
     more = {"stream": pl.Series(columns["stream"], dtype=_STREAM)} if has_streams else {}
     if any(each is not None for each in columns["calls"]):
         more["calls"] = pl.Series(columns["calls"], dtype=_CALLS)
+    if any(columns["trace"]):
+        more["trace"] = pl.Series(columns["trace"], dtype=pl.String)
     return pl.DataFrame(
         {
             "id": pl.Series(columns["id"], dtype=pl.String),
@@ -167,7 +173,7 @@ def joined(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         whole.append(pl.concat(parts, how="diagonal_relaxed").to_struct(name))
     rest = pl.concat([frame.drop("request", "features") for frame in frames], how="diagonal_relaxed")
     found = rest.with_columns(*whole)
-    return found.select([*EMPTY, *(name for name in ("stream", "calls") if name in found.columns)])
+    return found.select([*EMPTY, *(name for name in ("stream", "calls", "trace") if name in found.columns)])
 
 
 EMPTY: dict[str, Any] = {

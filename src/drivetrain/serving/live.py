@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from drivetrain.errors import DrivetrainError
+from drivetrain.errors import DrivetrainError, RequestError
 from drivetrain.pipeline.run import StepRun
 from drivetrain.registry.registry import champion_of
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import Version
 from drivetrain.serving.curve import Curve
+from drivetrain.serving.outputs import Outputs
 from drivetrain.serving.predictor import Predictor
 from drivetrain.serving.ready import ReadyModel
 from drivetrain.serving.requests import Reader
@@ -120,6 +122,11 @@ class Live:
         self.is_awaited = any(arm.is_awaited for arm in arms)
         self.curve = Curve(champion.seconds if challenger is None else _together(champion.seconds, challenger.seconds))
 
+    @cached_property
+    def outputs(self) -> Outputs:
+        """What it gives to protocols that speak of tensors: as the champion does."""
+        return Outputs(self.champion.version.signature)
+
     def is_for_challenger(self, row: Row, name: str) -> bool:
         """Return whether the challenger answers a row: the same entity gets the same arm for as long as it is tried."""
         key = row[self.key_place] if self.key_place is not None else None
@@ -153,6 +160,36 @@ class Live:
             Share("canary", self.challenger, tried, self.challenger_places),
         ]
         return [share for share in found if share.places]
+
+    def named(self, number: str = "") -> list[Version]:
+        """Return the versions that answer, the champion first: all, or the one that has this number.
+
+        Raises:
+            RequestError: 404, it does not answer.
+        """
+        versions = [arm.version for arm in (self.champion, self.challenger) if arm]
+        found = [each for each in versions if not number or str(each.number) == number]
+        if not found:
+            known = " and ".join(str(each.number) for each in versions)
+            message = f"version {number[:20]!r} of {versions[0].model} does not answer here, but {known} does"
+            raise RequestError(status=404, message=message)
+        return found
+
+    def pinned(self, number: str) -> Live:
+        """Return what answers a request that names a version: the champion alone, while a challenger is tried too.
+
+        Raises:
+            RequestError: 404, the version does not answer; 409, it is the challenger, which is judged by its share.
+        """
+        (version,) = self.named(number)
+        if version.id == self.champion.version.id:
+            return self._alone
+        message = f"{version.id} is being tried on a share of the entities, and cannot be asked for: name no version"
+        raise RequestError(status=409, message=message)
+
+    @cached_property
+    def _alone(self) -> Live:
+        return self if self.challenger is None else Live(self.want, self.champion, None)
 
     def versions(self) -> dict[str, str]:
         """Return the id of the version of each arm."""

@@ -71,6 +71,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     labelled_at: datetime | None = None
     # The predictions of other services that it was made of.
     calls: list[Called] = []
+    # The id of the trace that its client has begun, if any.
+    trace: str = ""
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -86,7 +88,7 @@ def read_new(store: Store, service: str, cursor: Cursor, *, kind: Kind = "predic
     Predictions have the columns id, at, version, arm, key, time, prediction, probabilities, request and features.
     `key` is text. `prediction` is a number, or text where classes are predicted. `request` and `features` are structs;
     where versions differ, with the fields of all of them. `calls` is there where predictions of other services stand
-    behind. Feedback has the columns of `read_feedback`.
+    behind, and `trace` where clients have begun traces. Feedback has the columns of `read_feedback`.
     """
     parts = _open_parts(store, service, kind, cursor.offsets)
     found = store.ledger.find(Segment, {"service": service, "number >": cursor.number}, order="number")
@@ -206,6 +208,7 @@ def _prediction(store: Store, service: str, found: pl.DataFrame) -> Prediction:
         request=row["request"],
         features=row["features"] or {},
         calls=msgspec.convert(row.get("calls") or [], list[Called]),
+        trace=row.get("trace") or "",
     )
 
 

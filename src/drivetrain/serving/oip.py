@@ -14,16 +14,15 @@ from drivetrain.serving.batching import Reply
 from drivetrain.serving.encoding import QUICK_BYTES
 from drivetrain.serving.live import Live
 from drivetrain.serving.media import UNNAMED
+from drivetrain.serving.outputs import Outputs
 from drivetrain.serving.requests import parse
 from drivetrain.serving.route import JSON, Answer, Bodies, Body, Request, Route, as_json, extra_headers, in_words
 from drivetrain.serving.tensors import (
     DATATYPES,
-    answers,
     examples,
     from_bytes,
     from_values,
     inputs_of,
-    outputs_of,
     rows_from,
     to_bytes,
 )
@@ -73,7 +72,6 @@ class Inference(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(Inference)
-_NOTHING = Reply([], [], [])
 
 
 def refused(error: RequestError) -> Answer:
@@ -89,7 +87,6 @@ class Oip:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._pinned: tuple[Live, Live] | None = None
 
     def routes(self) -> list[Route]:
         """Return what it answers."""
@@ -122,7 +119,6 @@ class Oip:
         from drivetrain.serving.openapi import array_of, example_answer, example_request, object_of
 
         row, answer = example_request(live), example_answer(live)
-        signature = live.champion.version.signature
         inputs = [
             {"name": each.name, "datatype": each.datatype, "shape": each.shape, "data": each.values}
             for each in examples(live.reader, row)
@@ -131,7 +127,7 @@ class Oip:
         reply = Reply([answer["id"]] * 2, [answer["version"]] * 2, [answer["prediction"]] * 2, shares)
         outputs = [
             {"name": each.name, "datatype": each.datatype, "shape": each.shape, "data": each.values}
-            for each in answers(reply, signature)
+            for each in live.outputs.tensors(reply)
         ]
         tensor: dict[str, Any] = {
             "name": {"type": "string"},
@@ -187,7 +183,7 @@ class Oip:
                 "versions": [str(each.number) for each in versions],
                 "platform": PLATFORM,
                 "inputs": inputs_of(live.reader),
-                "outputs": outputs_of(versions[0].signature),
+                "outputs": Outputs(versions[0].signature).described,
             }
         )
 
@@ -201,7 +197,7 @@ class Oip:
                 "backend": PLATFORM,
                 "max_batch_size": 0,  # the number of rows is a dimension like any other, up to `max_rows`
                 "input": _configured(inputs_of(self._desk.live().reader)),
-                "output": _configured(outputs_of(version.signature)),
+                "output": _configured(Outputs(version.signature).described),
             }
         )
 
@@ -224,10 +220,9 @@ class Oip:
         live = self._live(request)
         given = (request.body, request.headers.get(_HEADER_LENGTH), live.reader, self._desk.service.max_rows)
         asked, rows = _rows(*given) if len(request.body) <= QUICK_BYTES else await self._desk.aside(_rows, *given)
-        signature = live.champion.version.signature
         outputs = asked.outputs or []
         names = [each.name for each in outputs]
-        answers(_NOTHING, signature, names)  # an unknown output is refused before anything is answered and logged
+        live.outputs.check(names)  # an unknown one is refused before anything is answered and logged
         reply = await self._desk.ask(live, rows, patience=request.patience, control=request.control)
         all_binary = bool((asked.parameters or {}).get("binary_data_output", False))
         binary = {each.name: bool((each.parameters or {}).get("binary_data", all_binary)) for each in outputs}
@@ -237,7 +232,7 @@ class Oip:
             or str(live.champion.version.number),
             **({} if asked.id is UNSET else {"id": asked.id}),
         }
-        found = answers(reply, signature, names)
+        found = live.outputs.tensors(reply, names)
         return written(told, found, [binary.get(each.name, all_binary) for each in found])
 
     def _versions(self, request: Request) -> list[Version]:
@@ -246,32 +241,24 @@ class Oip:
         Raises:
             RequestError: 404, there is no such model or version here; 503, none is loaded yet.
         """
-        name, number = (unquote(request.parameters.get(part, "")) for part in ("model", "version"))
+        return self._asked_live(request).named(_number(request))
+
+    def _live(self, request: Request) -> Live:
+        """Return what answers a path: both arms of a canary, or the champion alone where the path asks for it."""
+        live, number = self._asked_live(request), _number(request)
+        return live.pinned(number) if number else live
+
+    def _asked_live(self, request: Request) -> Live:
+        name = unquote(request.parameters.get("model", ""))
         if name and not self._desk.service.serves(name):
             raise RequestError(
                 status=404, message=f"there is no model {name[:60]!r} here; this is {self._desk.service.model!r}"
             )
-        versions = _arms(self._desk.live())
-        found = [each for each in versions if not number or str(each.number) == number]
-        if not found:
-            known = " and ".join(str(each.number) for each in versions)
-            message = f"version {number[:20]!r} of {self._desk.service.model} does not answer here, but {known} does"
-            raise RequestError(status=404, message=message)
-        return found
+        return self._desk.live()
 
-    def _live(self, request: Request) -> Live:
-        """Return what answers a path: both arms of a canary, or the champion alone where the path asks for it."""
-        versions, live = self._versions(request), self._desk.live()
-        if live.challenger is None or not request.parameters.get("version"):
-            return live
-        if versions[0].id != live.champion.version.id:
-            message = (
-                f"{versions[0].id} is being tried on a share of the entities, and cannot be asked for: name no version"
-            )
-            raise RequestError(status=409, message=message)
-        if self._pinned is None or self._pinned[0] is not live:
-            self._pinned = (live, Live(live.want, live.champion, None))
-        return self._pinned[1]
+
+def _number(request: Request) -> str:
+    return unquote(request.parameters.get("version", ""))
 
 
 def _no_bodies(live: Live) -> Bodies:
@@ -360,13 +347,9 @@ def _configured(tensors: Sequence[Described]) -> list[dict[str, Any]]:
     ]
 
 
-def _arms(live: Live) -> list[Version]:
-    return [each.version for each in (live.champion, live.challenger) if each]
-
-
 def index_of(desk: Desk) -> list[dict[str, str]]:
     """Return the versions that answer for a service, as the protocol lists them."""
-    arms = _arms(desk.answering) if desk.answering else []
+    arms = desk.answering.named() if desk.answering else []
     return [{"name": each.model, "version": str(each.number), "state": "READY", "reason": ""} for each in arms]
 
 
@@ -374,7 +357,7 @@ def statistics_of(desk: Desk, versions: Sequence[Version] | None = None) -> list
     """Return how much versions of a service have answered: some, or all that answer now."""
     live, totals = desk.live(), desk.totals()
     champion = live.champion.version.id
-    return [_statistics(each, totals, each.id == champion) for each in versions or _arms(live)]
+    return [_statistics(each, totals, each.id == champion) for each in versions or live.named()]
 
 
 def _statistics(version: Version, totals: Totals, is_champion: bool) -> dict[str, Any]:

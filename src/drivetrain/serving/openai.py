@@ -16,6 +16,7 @@ from drivetrain.serving.ready import ReadyModel
 from drivetrain.serving.route import JSON, Answer, Request, Route, Streamed, as_json, extra_headers
 from drivetrain.serving.streaming import TOO_LATE
 from drivetrain.training.remote import LONGER_S, OpenAIModel
+from drivetrain.training.trace import trace_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -166,7 +167,7 @@ class _Asked:
         assert isinstance(arm.model, OpenAIModel)
         self.engine = arm.model.engine
         self._body = request.body
-        self._at, self._began = time_ns() // 1000, monotonic()
+        self._at, self._began, self._trace = time_ns() // 1000, monotonic(), trace_now()
         self.headers = [("x-drivetrain-id", name), ("x-drivetrain-version", arm.version.id)]
         self.ended: Literal["end", "closed", "error", "timeout"] = "closed"
         self.is_begun = False
@@ -254,6 +255,7 @@ class _Asked:
             [{"request": given}],
             [prediction],
             streams=None if ended is None else [ended],
+            traces=[self._trace.id] if self._trace else None,
         )
         self._desk.logbook.write(msgspec.json.encode(line) + b"\n", 1)
 

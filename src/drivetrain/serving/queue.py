@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from drivetrain.serving.batching import Answered, Batch, Failure, Form, Reply, answered, failure_of, lines_of, replies
+from drivetrain.training.trace import trace_now
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,7 +45,7 @@ class Asked:
     the future.
     """
 
-    __slots__ = ("begun", "form", "future", "given", "live", "names", "parts", "rows", "texts", "until")
+    __slots__ = ("begun", "form", "future", "given", "live", "names", "parts", "rows", "texts", "trace", "until")
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Asked:
     ) -> None:
         # The ids of the rows, where they have them already.
         self.given = given
+        self.trace = trace_now()
         self.live, self.rows, self.texts, self.form, self.future, self.until = live, rows, texts, form, future, until
         # How many of the rows have been answered, where they are too many for one batch, and what and as whom.
         self.begun = 0
@@ -327,7 +329,7 @@ class Queue:
             told = replies(batch, parts, failures)
             logged = lines_of(batch, parts)
         except Exception as error:  # a value of the model's or the features function's that JSON cannot hold
-            told = [failure_of(error)] * len(asked)
+            told = [failure_of(error, asked[0].trace)] * len(asked)
         else:
             rows = len(batch.rows) if not failures else sum([len(part.places) for part in parts])
             self._logbook.write(logged, rows)
@@ -374,11 +376,11 @@ def _batch_of(asked: list[Asked], limit: int, *, whole: bool = False) -> Batch:
     batch = Batch(first.live)
     if not whole and (first.begun or len(first.rows) > limit):
         rows = slice(first.begun, first.begun + limit)
-        batch.add(first.rows[rows], first.texts[rows], first.form)
+        batch.add(first.rows[rows], first.texts[rows], first.form, first.trace)
         batch.names += first.given[rows]
         return batch
     for each in asked:
-        batch.add(each.rows, each.texts, each.form)
+        batch.add(each.rows, each.texts, each.form, each.trace)
         batch.names += each.given
     return batch
 

@@ -76,6 +76,8 @@ class Reader:
         self._many = msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]
         self._raw = msgspec.json.Decoder(list[msgspec.Raw]).decode
         self._width = len(self.names)
+        # Which columns so many values without names are, once that was asked; by their number, and whether numeric.
+        self.unnamed: dict[tuple[int, bool], list[str] | None] = {}
         finite = [_FINITE if kind is float else kind for kind in self.types]
         kinds = [kind | None if may_lack else kind for kind, may_lack in zip(finite, self.may_lack, strict=True)]
         # A struct, as msgspec keeps what it has made of its types, and makes them of a tuple anew each time.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import sys
 from functools import partial
-from pathlib import Path
 from threading import Thread
 from time import sleep
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from drivetrain.errors import Refused, UsageError
 from drivetrain.serving.app import App
 from drivetrain.serving.calls.addresses import Addresses, addresses_of
-from drivetrain.serving.entrance import LOCAL_NAMES
+from drivetrain.serving.config import Config, is_loopback
 from drivetrain.serving.front.directory import check_names
 from drivetrain.serving.grpc import check_installed
 from drivetrain.serving.jobs.terms import Callbacks, callbacks_of
@@ -70,35 +68,18 @@ def serve(
     addresses = addresses_in(project, services, port=port)
     callbacks = callbacks_of(project.get("serve.callback_hosts"), project.get("serve.callback_secret"))
     check_callbacks(callbacks)
-    become(
-        Launch(
-            service=service,
-            store=str(project.store_path),
-            allow_pickle=bool(project.get("store.allow_pickle")),
-            host=host,
-            port=port,
-            workers=workers,
-            token=token,
-            grpc_port=grpc_port,
-            callbacks=callbacks,
-            addresses=addresses,
-            words=words,
-        )
+    config = Config(
+        store=str(project.store_path),
+        allow_pickle=bool(project.get("store.allow_pickle")),
+        host=host,
+        port=port,
+        grpc_port=grpc_port,
+        workers=workers,
+        token=token,
+        callbacks=callbacks,
+        addresses=addresses,
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
-    (True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    become(Launch(service=service, config=config, words=words))
 
 
 def check_address(host: str, token: str) -> None:
@@ -158,14 +139,12 @@ def check_grpc(host: str, port: int, *, http_port: int, instead: str = "--grpc-p
         check_port(host, port, instead=instead)
 
 
-def _load(
-    target: str, make: Callable[..., App], service: Terms | tuple[Terms, ...], store_path: Path, **options: Any
-) -> Any:
+def _load(target: str, make: Callable[..., App], service: Terms | tuple[Terms, ...], config: Config) -> Any:
     if isinstance(service, Terms):
-        return make(service, store_path, **options)
+        return make(service, config)
     from drivetrain.serving.front.front import Front
 
-    return Front(service, store_path, **options)
+    return Front(service, config)
 
 
 def run(launch: Launch, make: Callable[..., App] = App) -> None:
@@ -190,14 +169,13 @@ def run(launch: Launch, make: Callable[..., App] = App) -> None:
         os.environ.setdefault(name, threads)
     # A worker begins as a clean process: one forked off would inherit polars' threads in the middle of their work.
     multiprocessing.set_start_method("spawn", force=True)
-    host = launch.host
-    hosts = LOCAL_NAMES if is_loopback(host) else ()
+    config = launch.config
     server = MPServer(
         launch.name,
-        address=host.strip("[]"),
-        port=launch.port,
+        address=config.host.strip("[]"),
+        port=config.port,
         interface=Interfaces.RSGI,
-        workers=launch.workers,
+        workers=config.workers,
         loop=loop,
         http=HTTPModes.auto,
         websockets=True,
@@ -206,29 +184,16 @@ def run(launch: Launch, make: Callable[..., App] = App) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=DRAIN_S,
     )
-    loader = partial(
-        _load,
-        make=make,
-        service=launch.service,
-        store_path=Path(launch.store),
-        allow_pickle=launch.allow_pickle,
-        token=launch.token,
-        hosts=hosts,
-        grpc_host=f"[{host.strip('[]')}]" if ":" in host else host,
-        grpc_port=launch.grpc_port,
-        callbacks=launch.callbacks,
-        addresses=launch.addresses,
-    )
     if launch.words:
         Thread(target=_say_when_it_answers, args=(launch,), daemon=True).start()
-    server.serve(target_loader=loader)
+    server.serve(target_loader=partial(_load, make=make, service=launch.service, config=config))
 
 
 def _say_when_it_answers(launch: Launch) -> None:
     """Say the words of a server on standard error as soon as whoever reads them may ask it."""
     while True:
         try:
-            with socket.create_connection((launch.host.strip("[]"), launch.port)) as asking:
+            with socket.create_connection((launch.config.host.strip("[]"), launch.config.port)) as asking:
                 asking.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 if asking.recv(1):
                     sys.stderr.write(f"{launch.words}\n")

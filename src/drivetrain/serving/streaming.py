@@ -17,6 +17,7 @@ from drivetrain.serving.journal import Ended, Line
 from drivetrain.serving.live import picked
 from drivetrain.serving.source import END, Awaited, Single, Source, Threaded
 from drivetrain.store.record import new_id
+from drivetrain.training.trace import of_trace, trace_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -187,6 +188,7 @@ class _Stream:
         self._live, self._row, self._text = live, row, text
         self._at, self._began = time_ns() // 1000, monotonic()
         self.calling = Calling(streams._exchange, self._began)
+        self._trace = trace_now()
         self.pieces = 0
         self.ended: Literal["end", "closed", "error", "timeout"] = "closed"
         self._is_logged = False
@@ -223,7 +225,7 @@ class _Stream:
         if isinstance(error, RequestError):
             return Event("error", {"status": error.status, "error": error.message})
         error_id = new_id("error")
-        LOG.error("%s: a stream could not go on", error_id, exc_info=error)
+        LOG.error("%s: a stream could not go on%s", error_id, of_trace(self._trace), exc_info=error)
         message = f"the model failed in this stream; the server's log has more under {error_id}"
         return Event("error", {"status": 500, "error": message, "error_id": error_id})
 
@@ -252,6 +254,7 @@ class _Stream:
             [self._kept],
             streams=[ended],
             calls=self.calling.taken(1),
+            traces=[self._trace.id] if self._trace else None,
         )
         self._streams._logbook.write(msgspec.json.encode(line) + b"\n", 1)
         counters.add("rows")

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from drivetrain.data.schema import Column
-    from drivetrain.registry.version import Signature
-    from drivetrain.serving.batching import Reply
     from drivetrain.serving.requests import Reader, Row
 
 _BITS = (8, 16, 32, 64)
@@ -81,83 +79,21 @@ def datatype_of(column: Column) -> str:
 
 def inputs_of(reader: Reader) -> list[Described]:
     """Return what a version takes: a tensor for each column of its requests."""
-    return [Described(column.name, datatype_of(column), _shape_of(column)) for column in reader.columns]
+    return [Described(column.name, datatype_of(column), shape_of(column)) for column in reader.columns]
 
 
-def _shape_of(column: Column) -> list[int]:
+def shape_of(column: Column) -> list[int]:
+    """Return the shape of a column's tensor; -1 is the number of rows, or any other."""
     lengths = column.form["shape"] if column.kind == "tensor" else []
     return [-1, *(-1 if length is None else length for length in lengths)]
 
 
 def examples(reader: Reader, row: Mapping[str, Any]) -> list[Tensor]:
     """Return a row of plain values twice, as the tensors that ask for it."""
-    return [_told(column, [row[column.name]] * 2) for column in reader.columns if column.name in row]
+    return [column_tensor(column, [row[column.name]] * 2) for column in reader.columns if column.name in row]
 
 
-def outputs_of(signature: Signature) -> list[Described]:
-    """Return what a version gives: its answers, and for each row the id of the prediction and the version."""
-    if signature.task == "values":
-        found = [Described(column.name, *_form_of(column, signature)) for column in signature.outputs]
-    else:
-        found = [Described("prediction", _datatype_of_prediction(signature), [-1])]
-    if signature.task == "multiclass":
-        found.append(Described("probabilities", "FP64", [-1, len(signature.classes)]))
-    return [*found, Described("id", "BYTES", [-1]), Described("version", "BYTES", [-1])]
-
-
-def _form_of(column: Column, signature: Signature) -> tuple[str, list[int]]:
-    """Return datatype and shape of what a model gives; pieces of a stream, and what may be null, are JSON."""
-    if signature.streams or column.nullable:
-        return "BYTES", [-1]
-    return datatype_of(column), _shape_of(column)
-
-
-def _datatype_of_prediction(signature: Signature) -> str:
-    if signature.task != "multiclass":
-        return "FP64"
-    kinds = {type(each) for each in signature.classes}
-    return {bool: "BOOL", int: "INT64", float: "FP64"}.get(kinds.pop(), "BYTES") if len(kinds) == 1 else "BYTES"
-
-
-def answers(reply: Reply, signature: Signature, names: Sequence[str] = ()) -> list[Tensor]:
-    """Return a reply as the tensors of these names, or as all that the version gives.
-
-    Raises:
-        RequestError: 422, there is no output of that name.
-    """
-    described = {each.name: each for each in outputs_of(signature)}
-    for name in names:
-        if name not in described:
-            raise unfit(
-                [{"row": None, "field": name, "found": "an unknown output", "wanted": nearest(name, described)}]
-            )
-    rows, found = len(reply.ids), []
-    for name in names or described:
-        datatype, shape = described[name].datatype, [rows, *described[name].shape[1:]]
-        values: Any
-        if signature.task == "values" and name not in ("id", "version"):
-            found.append(_given(name, reply, signature))
-            continue
-        if name == "probabilities":
-            values = list(chain.from_iterable(reply.probabilities or []))
-        elif name == "prediction":
-            values = [str(each) for each in reply.predictions] if datatype == "BYTES" else reply.predictions
-        else:
-            values = reply.ids if name == "id" else reply.versions
-        found.append(Tensor(name, datatype, shape, values))
-    return found
-
-
-def _given(name: str, reply: Reply, signature: Signature) -> Tensor:
-    """Return one of the outputs of a model that gives values."""
-    column = next(each for each in signature.outputs if each.name == name)
-    values = reply.predictions if len(signature.outputs) == 1 else [each[name] for each in reply.predictions]
-    if signature.streams or column.nullable:
-        return Tensor(name, "BYTES", [len(values)], [_json(each) for each in values])
-    return _told(column, values)
-
-
-def _told(column: Column, values: list[Any]) -> Tensor:
+def column_tensor(column: Column, values: list[Any]) -> Tensor:
     """Return plain values of a column as a tensor, the first dimension of which are the rows."""
     datatype = datatype_of(column)
     if column.kind == "tensor":
@@ -165,7 +101,7 @@ def _told(column: Column, values: list[Any]) -> Tensor:
             array = np.array(values, object if datatype == "BYTES" else DTYPES[datatype])
         except ValueError:
             array = np.empty(0, object)
-        lengths = _shape_of(column)[1:]
+        lengths = shape_of(column)[1:]
         if not values:
             array = array.reshape([0, *(max(0, length) for length in lengths)])
         if array.ndim != 1 + len(lengths):
@@ -173,11 +109,12 @@ def _told(column: Column, values: list[Any]) -> Tensor:
             raise _bad(column.name, found, "one shape for all rows: ask for these rows one by one")
         return Tensor(column.name, datatype, list(array.shape), array.ravel().tolist())
     if column.kind in ("structure", "other"):
-        values = [_json(each) for each in values]
+        values = [as_text(each) for each in values]
     return Tensor(column.name, datatype, [len(values)], values)
 
 
-def _json(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return a value as JSON text."""
     return msgspec.json.encode(value).decode()
 
 
@@ -349,7 +286,7 @@ def _wrong_shape(column: Column, shape: Sequence[int]) -> str:
     """Return which shape would be right; empty where this one is."""
     if column.kind != "tensor":
         return "" if list(shape[1:]) in ([], [1]) else f"[{shape[0]}] or [{shape[0]}, 1]"
-    lengths = _shape_of(column)
+    lengths = shape_of(column)
     fits = len(shape) == len(lengths) and all(right in (-1, size) for right, size in zip(lengths, shape, strict=True))
     return "" if fits else f"{lengths}, where -1 is any number"
 

@@ -13,6 +13,7 @@ import msgspec
 
 from drivetrain.errors import Refused, RequestError, Unreachable
 from drivetrain.training.awaiting import finished
+from drivetrain.training.trace import trace_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -235,7 +236,8 @@ class Engine:
             raise RequestError(status=503, message=message)
         client = self._opened()
         timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
-        headers = {"content-type": "application/json", **headers}
+        trace = trace_now()
+        headers = {"content-type": "application/json", **headers, **(trace.headers() if trace else {})}
         for attempt in range(self._retries + 1):
             request = client.build_request("POST", self.address + path, content=body, headers=headers, timeout=timeout)
             try:

@@ -200,6 +200,17 @@ def test_an_ensemble_asks_all_at_once_and_the_chain_is_in_the_log(setting: Setti
     assert f"called    {ids[0]} of small, by brief@1" in setting.project.command("why", answer["id"]).stdout
 
 
+def test_a_trace_goes_along_to_whom_is_called(setting: Setting) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    answer = setting.ask("ensemble", "four", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}).json()
+
+    small, large = answer["prediction"]["ids"]
+    for name, prediction in (("outer", answer["id"]), ("small", small), ("large", large)):
+        (row,) = setting.project.logged(name).filter(id=prediction).iter_rows(named=True)
+        assert row["trace"] == trace
+    assert f"trace     {trace}" in setting.project.command("why", answer["id"]).stdout
+
+
 def test_a_list_of_rows_goes_as_one_batch(setting: Setting) -> None:
     def batches() -> float:
         lines = setting.address.client.get("/metrics").text.splitlines()

@@ -219,6 +219,8 @@ def test_the_form_of_mlflow_stands_below_the_name_and_that_of_kserve_v1_goes_by_
     assert many.ask("/prices/invocations", records)["predictions"] == pytest.approx([110])
     assert many.ask("/v1/models/worth:predict", {"instances": [HOUSE]})["predictions"] == pytest.approx([110])
     assert many.ask("/v1/models/prices:predict", {"instances": [HOUSE]})["predictions"] == pytest.approx([110])
+    numbered = many.ask("/v1/models/worth/versions/1:predict", {"instances": [HOUSE]})
+    assert numbered["versions"] == ["worth@1"]
     assert many.client.get("/v1/models/lateness").json() == {"name": "lateness", "ready": True}
     assert many.client.get("/v1/models").json() == {"models": ["lateness", "worth", "story", "advice"]}
     unknown = many.client.post("/v1/models/wort:predict", json={"instances": [HOUSE]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +70,15 @@ def _counts(many: Many) -> dict[str, float]:
     return found
 
 
+@contextmanager
+def counted(many: Many) -> Iterator[dict[str, float]]:
+    """Give how many requests each service has answered within the block, once that has ended."""
+    within: dict[str, float] = {}
+    before = _counts(many)
+    yield within
+    within |= {name: count - before[name] for name, count in _counts(many).items()}
+
+
 def test_triton_over_grpc_finds_all_models_and_each_counts_its_own(many: Many) -> None:
     triton = pytest.importorskip("tritonclient.grpc", reason='needs "tritonclient[grpc]"')
     with triton.InferenceServerClient(many.grpc) as client:
@@ -78,32 +88,25 @@ def test_triton_over_grpc_finds_all_models_and_each_counts_its_own(many: Many) -
         assert [each.name for each in client.get_inference_statistics().model_stats] == MODELS
         assert [each.name for each in client.get_inference_statistics("worth").model_stats] == ["worth"]
         assert [each.name for each in client.get_model_metadata("lateness").inputs] == ["miles", "wind"]
-        before = _counts(many)
 
-        price = client.infer("worth", inputs(triton, HOUSE), request_id="seven")
-        late = client.infer("lateness", inputs(triton, FLIGHT))
-        with pytest.raises(triton.InferenceServerException, match="no model 'price' here; there are lateness of arriv"):
-            client.infer("price", inputs(triton, HOUSE))
-        with pytest.raises(triton.InferenceServerException, match="rooms"):
-            client.infer("worth", inputs(triton, FLIGHT))
+        with counted(many) as counts:
+            price = client.infer("worth", inputs(triton, HOUSE), request_id="seven")
+            late = client.infer("lateness", inputs(triton, FLIGHT))
+            with pytest.raises(triton.InferenceServerException, match="'price' here; there are lateness of arriv"):
+                client.infer("price", inputs(triton, HOUSE))
+            with pytest.raises(triton.InferenceServerException, match="rooms"):
+                client.infer("worth", inputs(triton, FLIGHT))
 
     assert price.as_numpy("prediction")[0] == pytest.approx(110)
     assert price.get_response().id == "seven"
     assert late.as_numpy("version").tolist() == [b"lateness@1"]
-    after = _counts(many)
-    assert {name: after[name] - before[name] for name in before} == {
-        "arrivals": 1.0,
-        "prices": 2.0,
-        "telling": 0.0,
-        "advising": 0.0,
-    }
+    assert counts == {"arrivals": 1.0, "prices": 2.0, "telling": 0.0, "advising": 0.0}
 
 
 def test_a_stream_of_triton_may_ask_several_models_and_goes_on_after_a_refusal(many: Many) -> None:
     triton = pytest.importorskip("tritonclient.grpc", reason='needs "tritonclient[grpc]"')
     told: list[tuple[Any, Any]] = []
-    before = _counts(many)
-    with triton.InferenceServerClient(many.grpc) as client:
+    with counted(many) as counts, triton.InferenceServerClient(many.grpc) as client:
         client.start_stream(lambda result, error: told.append((result, error)))
         for model, row in (("worth", HOUSE), ("price", HOUSE), ("lateness", FLIGHT), ("worth", HOUSE)):
             client.async_stream_infer(model, inputs(triton, row), request_id=model)
@@ -112,13 +115,7 @@ def test_a_stream_of_triton_may_ask_several_models_and_goes_on_after_a_refusal(m
     assert [error is None for _, error in told] == [True, False, True, True]
     assert "no model 'price' here" in str(told[1][1])
     assert [result.get_response().id for result, error in told if error is None] == ["worth", "lateness", "worth"]
-    after = _counts(many)
-    assert {name: after[name] - before[name] for name in before} == {
-        "arrivals": 1.0,
-        "prices": 1.0,
-        "telling": 0.0,
-        "advising": 0.0,
-    }
+    assert counts == {"arrivals": 1.0, "prices": 1.0, "telling": 0.0, "advising": 0.0}
 
 
 def test_typed_services_health_and_reflection_stand_on_one_port(many: Many) -> None:

@@ -86,6 +86,20 @@ def test_a_row_is_answered_as_over_http_and_logged(client: Any, running: GrpcSer
     assert name.decode() in log["id"].to_list()
 
 
+def test_a_trace_in_the_metadata_of_a_call_stands_in_the_log(client: Any, running: GrpcServed) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    valid, wrong = f"00-{trace}-00f067aa0ba902b7-01", f"ff-{trace}-00f067aa0ba902b7-01"
+
+    names = [
+        client.infer("late", inputs(), headers=headers).as_numpy("id")[0].decode()
+        for headers in ({"traceparent": valid}, {"traceparent": wrong}, None)
+    ]
+
+    log = logged(running.server.store)
+    found = dict(zip(log["id"], log["trace"], strict=True))
+    assert [found[name] for name in names] == [trace, None, None]
+
+
 def test_many_rows_are_answered_in_their_order(client: Any) -> None:
     tensors = inputs(rows=300)
     distances = np.linspace(10, 250, 300)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
+from drivetrain.serving.config import Config
 from drivetrain.serving.jobs.terms import callbacks_of
 from drivetrain.serving.jobs.worker import work
 from drivetrain.serving.service import Terms
 
 if __name__ == "__main__":
-    work(
-        Path(sys.argv[1]),
-        Terms(name="answers", model="late"),
-        callbacks_of(os.environ.get("CALLBACK_HOSTS", ""), "secret"),
-    )
+    callbacks = callbacks_of(os.environ.get("CALLBACK_HOSTS", ""), "secret")
+    work(Terms(name="answers", model="late"), Config(store=sys.argv[1], callbacks=callbacks))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.serving.answering import Handler, answering
 from tests.serving.jobs.test_api import ended, take
 from tests.serving.world import ROW, promote, register, served, wait_until
 
@@ -68,30 +67,20 @@ def test_a_name_that_leads_to_a_private_address_is_not_asked() -> None:
     assert address_of("localhost", 80, callbacks_of("localhost,127.0.0.0/8,::1", "s"))[1] == 80
 
 
-class _Ear(BaseHTTPRequestHandler):
+class _Ear(Handler):
     heard: list[tuple[str, bytes]] = []
     answers: list[int] = []
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.heard.append((self.headers["drivetrain-signature"], body))
-        self.send_response(self.answers.pop(0) if self.answers else 204)
-        self.send_header("location", "http://127.0.0.1:1/")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None: ...
+    def post(self) -> None:
+        self.heard.append((self.headers["drivetrain-signature"], self.read()))
+        self.send(self.answers.pop(0) if self.answers else 204, location="http://127.0.0.1:1/")
 
 
 @pytest.fixture
 def ear() -> Iterator[str]:
     _Ear.heard, _Ear.answers = [], [500, 302]
-    server = HTTPServer(("127.0.0.1", 0), _Ear)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/done?who=me"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(_Ear) as port:
+        yield f"http://127.0.0.1:{port}/done?who=me"
 
 
 def test_a_client_is_told_signed_and_again_until_it_has_taken_it(store: Store, ear: str) -> None:

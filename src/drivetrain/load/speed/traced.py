@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from drivetrain.serving.config import Config
     from drivetrain.serving.service import Terms
 
     Around = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -33,8 +34,8 @@ _LOOK_S = 0.02
 class TracedApp(App):
     """Answers as `App` does, and writes down how long each request was in each stage, into a file of `folder`."""
 
-    def __init__(self, service: Terms, store_path: Path, *, folder: Path, **options: Any) -> None:
-        super().__init__(service, store_path, **options)
+    def __init__(self, service: Terms, config: Config, *, folder: Path) -> None:
+        super().__init__(service, config)
         self._folder = folder
         self._requests: list[Traced] = []
         self._processor: list[tuple[float, float]] = []

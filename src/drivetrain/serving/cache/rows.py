@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 from drivetrain.serving.batching import Answered, Batch, Reply, lines_of, replies
 from drivetrain.serving.cache.entry import answers_of
 from drivetrain.serving.cache.key import Keys
+from drivetrain.training.trace import trace_now
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -74,7 +75,7 @@ class Rows:
 
         found = await self._sharing.find(keys, ask, patience, control)
         batch = Batch(live)
-        batch.add(rows, texts, form)
+        batch.add(rows, texts, form, trace_now())
         batch.names = names
         parts = [_answered(share, share.places, found.entries) for share in shares]
         (reply,) = replies(batch, parts, {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -12,82 +11,51 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is p
 
 from drivetrain.errors import RequestError
 from drivetrain.serving.app import App
-from drivetrain.serving.calls.addresses import Addresses
-from drivetrain.serving.calls.exchange import Exchange
-from drivetrain.serving.desk import Desk
 from drivetrain.serving.encoding import WORTH_BYTES
-from drivetrain.serving.entrance import Entrance, failed
+from drivetrain.serving.entrance import failed
 from drivetrain.serving.front.directory import Directory
 from drivetrain.serving.front.whole import Whole
 from drivetrain.serving.openai import PASSED
 from drivetrain.serving.openai import refusal as openai_refusal
 from drivetrain.serving.route import Answer, Request, Routes, refusal
+from drivetrain.serving.worker import Worker
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-    from pathlib import Path
 
-    from drivetrain.serving.grpc.server import GrpcServer
-    from drivetrain.serving.jobs.terms import Callbacks
+    from drivetrain.serving.calls.exchange import Exchange
+    from drivetrain.serving.config import Config
+    from drivetrain.serving.desk import Desk
     from drivetrain.serving.service import Terms
 
 # Where other protocols name the model in the path, as their clients write it.
-_NAMING = re.compile(r"/v2/(?:repository/)?models/([^/]+)(?:/.*)?|/v1/models/([^/:]+)(?::predict)?")
+_NAMING = re.compile(
+    r"/v2/(?:repository/)?models/([^/]+)(?:/.*)?|/v1/models/([^/:]+)(?:/versions/[^/:]+)?(?::predict)?"
+)
 
 
-class Front(Entrance):
+class Front(Worker):
     """Answers requests to several services from this process, each below its name: `/arrivals/predict`.
 
     Each is an `App` of its own, with its own limits, log and counters; what one calls and the server answers for as
     well is loaded once. A request that names a model as another protocol does goes to the service that has it.
-    `hosts` and `token` are as for an `Entrance`, and the other options as for an `App`; they hold for all.
     """
 
-    def __init__(
-        self,
-        services: Sequence[Terms],
-        store_path: Path,
-        *,
-        allow_pickle: bool = False,
-        token: str = "",
-        hosts: tuple[str, ...] = (),
-        grpc_host: str = "",
-        grpc_port: int = 0,
-        callbacks: Callbacks | None = None,
-        addresses: Addresses | None = None,
-    ) -> None:
-        super().__init__(token=token, hosts=hosts, max_body_bytes=max(each.max_body_bytes for each in services))
-        self._store_path, self._allow_pickle = store_path, allow_pickle
-        self._addresses = addresses or Addresses()
-        self._token, self._grpc_host, self._grpc_port = token, grpc_host, grpc_port
-        self._grpc: GrpcServer | None = None
-        self._apps = {
-            each.name: App(each, store_path, token=token, hosts=hosts, callbacks=callbacks) for each in services
-        }
+    def __init__(self, services: Sequence[Terms], config: Config) -> None:
+        super().__init__(services, config)
+        self._apps = {each.name: App(each, config) for each in services}
         self._directory = Directory([(app.service, app) for app in self._apps.values()])
 
-    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        from drivetrain.store.store import Store
-
-        store = Store.open(self._store_path, allow_pickle=self._allow_pickle)
-        self._exchange = Exchange(partial(Desk, loop, store=store, grpc_port=self._grpc_port), self._addresses)
-        for name, app in self._apps.items():
-            app.open(self._exchange, base=f"/{name}")
+    def open(self, exchange: Exchange) -> list[Desk]:
+        """Begin to answer, with what an exchange has loaded."""
+        desks = [desk for name, app in self._apps.items() for desk in app.open(exchange, base=f"/{name}")]
         self._routes = Routes(Whole(list(self._apps.values())).routes())
-        if self._grpc_port:
-            from drivetrain.serving.grpc.server import GrpcServer
+        return desks
 
-            desks = [app.desk for app in self._apps.values()]
-            self._grpc = GrpcServer(desks, f"{self._grpc_host}:{self._grpc_port}", token=self._token)
-            loop.run_until_complete(self._grpc.start())
-
-    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._grpc is not None:
-            loop.run_until_complete(self._grpc.stop(max(app.service.timeout_s for app in self._apps.values())))
+    def close(self) -> None:
+        """Answer no more jobs; the exchange closes the desks."""
         for app in self._apps.values():
             app.close()
-        loop.run_until_complete(self._exchange.close())
 
     def __rsgi__(self, scope: Any, proto: Any) -> Coroutine[Any, Any, None]:
         # It only looks who is meant, and gives what that service's own application does.

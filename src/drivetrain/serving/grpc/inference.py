@@ -17,12 +17,10 @@ from drivetrain.serving.requests import unfit
 from drivetrain.serving.tensors import (
     Described,
     Tensor,
-    answers,
     from_bytes,
     from_texts,
     from_values,
     inputs_of,
-    outputs_of,
     rows_from,
     to_bytes,
 )
@@ -48,7 +46,6 @@ _CONTENTS = {
     "BYTES": "bytes_contents",
 }
 # What is asked of a reply before there is one.
-_NOTHING = Reply([], [], [])
 # What would be silently wrong if it were passed over.
 _UNKNOWN_PARAMETERS = ("sequence_id", "classification")
 _EXTENSIONS = ("model_configuration", "model_repository", "statistics")
@@ -61,7 +58,6 @@ class Inference:
 
     def __init__(self, desk: Desk, protos: Protos) -> None:
         self.desk, self._protos = desk, protos
-        self._champion: Live | None = None
 
     def methods(self) -> dict[str, Method]:
         """Return what it answers."""
@@ -109,7 +105,7 @@ class Inference:
             versions=_numbers(live),
             platform=f"drivetrain_{live.champion.build}",
             inputs=_shapes(inputs_of(live.reader)),
-            outputs=_shapes(outputs_of(live.champion.version.signature)),
+            outputs=_shapes(live.outputs.described),
         )
 
     async def model_config(self, given: bytes, context: Context) -> bytes:
@@ -122,7 +118,7 @@ class Inference:
             "platform": f"drivetrain_{live.champion.build}",
             "backend": "drivetrain",
             "input": [{**_configured(each), "optional": lacking[each.name]} for each in inputs_of(live.reader)],
-            "output": [_configured(each) for each in outputs_of(live.champion.version.signature)],
+            "output": [_configured(each) for each in live.outputs.described],
             "model_transaction_policy": {"decoupled": False},
         }
         return self._told("ModelConfigResponse", config=config)
@@ -187,19 +183,17 @@ class Inference:
     async def _inferred(self, request: Any, size_bytes: int, context: Context, control: Control | None) -> Any:
         live = self._live(request.model_name, request.model_version)
         if request.model_version:
-            live = self._pinned(live, request.model_version)
+            live = live.pinned(request.model_version)
         within_s = patience(context, self.desk.service.timeout_s)
         named = {*request.parameters, *(name for each in request.outputs for name in each.parameters)}
         if strange := [name for name in _UNKNOWN_PARAMETERS if name in named]:
             raise _bad(strange[0], "a parameter that means nothing here", "a request without it")
         wanted = [each.name for each in request.outputs]
-        signature = live.champion.version.signature
-        if wanted:
-            answers(_NOTHING, signature, wanted)  # an unknown output is refused before the model is asked
+        live.outputs.check(wanted)  # an unknown output is refused before the model is asked
         given = (request, live, self.desk.service.max_rows)
         rows = _rows(*given) if size_bytes <= QUICK_BYTES else await self.desk.aside(_rows, *given)
         reply = await self.desk.ask(live, rows, within_s=within_s, control=control)
-        outputs = answers(reply, signature, wanted)
+        outputs = live.outputs.tensors(reply, wanted)
         return self._message("ModelInferResponse")(
             model_name=request.model_name,
             model_version=_number_of(reply, live),
@@ -209,30 +203,12 @@ class Inference:
         )
 
     def _live(self, model: str, version: str) -> Live:
+        """Return what answers for a model; `version`, where one is named, must be among it."""
         if not self.desk.service.serves(model):
             raise _unknown_model(model, self.desk.service.model)
         live = self.desk.live()
-        if version and version not in _numbers(live):
-            message = f"version {version[:40]!r} of {model} does not answer; {' and '.join(_numbers(live))} does"
-            raise RequestError(status=404, message=message)
+        live.named(version)
         return live
-
-    def _pinned(self, live: Live, version: str) -> Live:
-        """Return the champion alone: while a challenger is tried, a request that names it is answered by no other.
-
-        Raises:
-            RequestError: 409, the challenger is named, whose share of the entities is what it is judged by.
-        """
-        if live.challenger is None:
-            return live
-        if version != str(live.champion.version.number):
-            message = (
-                f"{live.challenger.version.id} is tried on a share of the entities and cannot be asked for by name"
-            )
-            raise RequestError(status=409, message=message)
-        if self._champion is None or self._champion.want is not live.want:
-            self._champion = Live(live.want, live.champion, None)
-        return self._champion
 
     def _message(self, name: str) -> Any:
         return self._protos.message(f"inference.{name}")
@@ -278,7 +254,7 @@ def _tensors(request: Any) -> Iterable[Tensor]:
 
 def _numbers(live: Live) -> list[str]:
     """Return the numbers of the versions that answer."""
-    return [str(each.version.number) for each in (live.champion, live.challenger) if each is not None]
+    return [str(each.number) for each in live.named()]
 
 
 def _number_of(reply: Reply, live: Live) -> str:

@@ -20,6 +20,7 @@ from drivetrain.serving.grpc.shared import Shared
 from drivetrain.serving.grpc.status import code_of, message_of, trailers_of
 from drivetrain.serving.grpc.typed import Typed
 from drivetrain.store.record import new_id
+from drivetrain.training.trace import PARENT, STATE, follow, of_trace, trace_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -110,6 +111,10 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # gRPC has no t
             if not hmac.compare_digest(text, self._authorization):
                 self._counts[call.method](401, monotonic_ns())
                 return self._refused
+        # Each call is a task of its own, of which this is the beginning; here its metadata are at hand without a copy.
+        metadata = call.invocation_metadata
+        if parents := [value for name, value in metadata if name == PARENT]:
+            follow(parents, [value for name, value in metadata if name == STATE])
         return handler
 
     def _described(self) -> list[Protos]:
@@ -151,7 +156,7 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # gRPC has no t
         """End a call with the status of an error."""
         if not isinstance(error, RequestError):  # whatever went wrong here is ours, and the client still gets an answer
             error_id = new_id("error")
-            LOG.error("%s: a call over gRPC", error_id, exc_info=error)
+            LOG.error("%s: a call over gRPC%s", error_id, of_trace(trace_now()), exc_info=error)
             message = f"the server failed on this call; its log has more under {error_id}"
             error = RequestError(status=500, message=message, error_id=error_id)
         count(error.status, started)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
@@ -26,10 +27,9 @@ from drivetrain.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
+    from drivetrain.serving.config import Config
     from drivetrain.serving.desk import Desk
-    from drivetrain.serving.jobs.terms import Callbacks
     from drivetrain.serving.live import Live
 
 T = TypeVar("T")
@@ -44,17 +44,14 @@ _LARGEST_PAGE = 500
 class JobsApi:
     """Takes jobs in, tells how they stand, and has a worker answer them in this process's idle room."""
 
-    def __init__(self, desk: Desk, store_path: Path, callbacks: Callbacks, *, base: str = "") -> None:
-        self._desk, self._callbacks, self._base = desk, callbacks, base
+    def __init__(self, desk: Desk, config: Config, *, base: str = "") -> None:
+        self._desk, self._callbacks, self._base = desk, config.callbacks, base
         service = desk.service
         # Of its own: what waits for the disk here must not hold up the requests that are answered at once.
-        self._store = Store.open(store_path)
+        self._store = Store.open(Path(config.store))
         self._queue = Queue(self._store, service.name, service.jobs)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="jobs-api")
-        self._worker = JobWorker(
-            store_path, service, callbacks, share=service.jobs.share, allow_pickle=desk.store.allow_pickle,
-            is_busy=lambda: desk.exchange.is_busy,
-        )  # fmt: skip
+        self._worker = JobWorker(service, config, share=service.jobs.share, is_busy=lambda: desk.exchange.is_busy)
         self._worker.start()
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import StoreError
@@ -17,10 +18,9 @@ from drivetrain.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from drivetrain.serving.config import Config
     from drivetrain.serving.jobs.job import Job
-    from drivetrain.serving.jobs.terms import Callbacks
     from drivetrain.serving.service import Terms
 
 LOG = logging.getLogger("drivetrain.serving")
@@ -39,17 +39,9 @@ class JobWorker:
     """
 
     def __init__(
-        self,
-        store_path: Path,
-        service: Terms,
-        callbacks: Callbacks,
-        *,
-        share: float,
-        allow_pickle: bool = False,
-        is_busy: Callable[[], bool] = lambda: False,
+        self, service: Terms, config: Config, *, share: float, is_busy: Callable[[], bool] = lambda: False
     ) -> None:
-        self._store_path, self._service, self._callbacks = store_path, service, callbacks
-        self._allow_pickle = allow_pickle
+        self._service, self._config = service, config
         self._share, self._is_busy = share, is_busy
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._tell, name="job-callbacks", daemon=True)]
@@ -88,7 +80,7 @@ class JobWorker:
 
     def _work(self) -> None:
         # Of its own: waiting for the disk must not hold up those that answer.
-        store = Store.open(self._store_path, allow_pickle=self._allow_pickle)
+        store = Store.open(Path(self._config.store), allow_pickle=self._config.allow_pickle)
         queue = Queue(store, self._service.name, self._service.jobs)
         work = Work(queue, max_batch=self._service.max_batch, rest=self.rest)
         generation, quiet_s = -1, ORPHANS_S
@@ -107,12 +99,12 @@ class JobWorker:
             self._close(store, queue)
 
     def _tell(self) -> None:
-        store = Store.open(self._store_path)
+        store = Store.open(Path(self._config.store))
         queue = Queue(store, self._service.name, self._service.jobs)
         try:
             while not self._stopped.wait(LOOK_S):
                 try:
-                    while tell_one(queue, self._callbacks, _told) and not self._stopped.is_set():
+                    while tell_one(queue, self._config.callbacks, _told) and not self._stopped.is_set():
                         pass
                 except Exception as error:
                     self._complain(error)
@@ -135,13 +127,13 @@ def _told(job: Job) -> dict[str, Any]:
     return status_of(job, job.base)
 
 
-def work(store_path: Path, service: Terms, callbacks: Callbacks, *, allow_pickle: bool = False) -> None:
+def work(service: Terms, config: Config) -> None:
     """Answer the jobs of a service in this process, with all of its time, until SIGTERM or SIGINT."""
     from drivetrain.serving.server import WORKER_THREADS
 
     for name, threads in WORKER_THREADS.items():
         os.environ.setdefault(name, threads)
-    worker = JobWorker(store_path, service, callbacks, share=1.0, allow_pickle=allow_pickle)
+    worker = JobWorker(service, config, share=1.0)
     before = {each: signal.signal(each, lambda *_: worker.ask_to_stop()) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         worker.start()
