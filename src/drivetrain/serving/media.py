@@ -46,7 +46,8 @@ def right_type(content_type: str, takes: Sequence[str]) -> str:
     """
     names = [name for name in takes if name not in UNNAMED]
     # Of a kind with several names, the first.
-    others = " or ".join(name for name in names if name not in TYPES or name in {*NAMES.values()} - {NAMES["json"]})
+    shown = [name for name in names if name not in TYPES or name in {*NAMES.values()} - {NAMES["json"]}]
+    others = " or ".join(part for part in (", ".join(shown[:-1]), *shown[-1:]) if part)
     found = f", not {content_type[:60]!r}" if content_type else ", as the request does not name a type"
     if "application/json" not in names:
         return f"send a body of the type {others}{found}"

@@ -120,8 +120,9 @@ def _body(service: Terms, live: Live, routes: Sequence[Route]) -> str:
     forms = sorted(forms_of(service, live, routes), key=lambda form: form["path"] != "/predict")
     data = _json(forms).replace("<", "\\u003c")  # nothing in it ends the script
     options = "".join(f"<option>{escape(form['name'])}</option>" for form in forms)
-    label = live.champion.version.signature.classes[-1:] or [1.0]
-    feedback = _json({"id": "pred-…", "label": label[0]})
+    signature = live.champion.version.signature
+    label = "…" if signature.task == "values" else (signature.classes[-1:] or [1.0])[0]
+    feedback = _json({"id": "pred-…", "label": label})
     rows = "".join(
         f'<tr><td class="name">{escape(column.name)}</td><td>{escape(wanted(column))}'
         f"{', or left out' if may_lack else ''}</td>"
