@@ -391,7 +391,7 @@ def test_every_form_of_the_description_can_be_sent(service: str, request: pytest
             assert str(seen.status_code) in operation["responses"]
             sent.append(path)
 
-    assert len(set(sent)) == 6
+    assert len(set(sent)) == 7
 
 
 @pytest.mark.parametrize("service", ["captions", "graph", "lengths"])

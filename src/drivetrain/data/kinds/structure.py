@@ -6,7 +6,7 @@ The column holds their JSON schema, for clients; what checks and makes the value
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import msgspec
 
@@ -14,7 +14,7 @@ from drivetrain.data.kinds.kind import MOST_LOGGED_BYTES
 from drivetrain.data.schema import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _REFERENCE = "#/components/schemas/"
 
@@ -83,7 +83,22 @@ def _is_finite(plain: Any) -> bool:
 
 
 def _told(annotation: Any) -> str:
+    """Return a type as it is written, and what more is asked of its values.
+
+    >>> _told(Annotated[list[float], msgspec.Meta(min_length=3)])
+    'list[float] (min_length=3)'
+    """
+    if get_origin(annotation) is Annotated:
+        kind, *metas = get_args(annotation)
+        asked = {name: value for meta in metas if isinstance(meta, msgspec.Meta) for name, value in _asked(meta)}
+        return _told(kind) + (f" ({', '.join(f'{name}={value!r}' for name, value in asked.items())})" if asked else "")
     return annotation.__qualname__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def _asked(meta: msgspec.Meta) -> Iterator[tuple[str, Any]]:
+    for name in ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length"):
+        if (value := getattr(meta, name)) is not None:
+            yield name, value
 
 
 def _example(schema: Mapping[str, Any], components: Mapping[str, Any], depth: int) -> Any:
