@@ -151,7 +151,7 @@ def test_text_of_others_stays_text(empty: Store, system: System) -> None:
             commit=HOSTILE),
         *[
             Window(monitor="watch", service="service", version=f"{HOSTILE}@{start}", starts_at=start, ends_at=end,
-                   rows=9, labelled=9, drift={HOSTILE: 0.4}, quality={HOSTILE: 0.5}, at=start)
+                   rows=999, labelled=9, drift={HOSTILE: 0.4}, quality={HOSTILE: 0.5}, at=start)
             for start, end in pairwise(weeks)
         ],
     )  # fmt: skip
@@ -279,6 +279,25 @@ def test_the_window_charts_lead_with_what_the_gate_asks_for_and_stand_at_the_win
 
     assert next(name for name in charts if name.startswith("quality-")) == "quality-auc"
     assert charts["drift"]["x"][-1] == last.timestamp()
+
+
+def test_the_drift_of_few_rows_is_chance_and_not_shown(empty: Store, system: System) -> None:
+    start = now()
+    few, many = (
+        Window(monitor="watch", service="service", version="lateness@1", starts_at=start + timedelta(weeks=week),
+               ends_at=start + timedelta(weeks=week + 1), rows=rows, labelled=0, drift={"wind": drift}, at=start)
+        for week, rows, drift in ((0, 150, 9.5), (1, 1_000, 0.1))
+    )  # fmt: skip
+    visitor = Visitor(empty, system, {})
+
+    empty.ledger.write(few)
+    assert "Too few rows to speak of drift" in visitor.ask("/live").text
+    empty.ledger.write(many)
+
+    told = visitor.ask("/api/live").json()
+    assert told["heat"]["values"] == [[0.1]]
+    assert [line["values"] for line in told["charts"]["drift"]["lines"]] == [[0.0], [0.1]]
+    assert len(told["charts"]["rates"]["x"]) == 2
 
 
 def test_a_silence_of_the_service_breaks_the_line(empty: Store, system: System) -> None:

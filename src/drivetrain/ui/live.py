@@ -77,6 +77,7 @@ def live(console: Console, asked: Asked) -> Live:
     ]
     canaries = ledger.find(Rollout, {"service": service, "state": "canary"}, order="-started_at", limit=1)
     main = _of_champions(windows)
+    judged = _judged(console, main)
     return Live(
         service=service,
         services=service_names(console),
@@ -87,8 +88,8 @@ def live(console: Console, asked: Asked) -> Live:
         last_window=main[-1] if main else None,
         alerts=[alert for alert in alerts if alert.cleared_at is None],
         past_alerts=[alert for alert in alerts if alert.cleared_at is not None][:8],
-        charts=_signal_charts(signals) | _window_charts(console, windows, main, alerts),
-        heat=_heat_map(main),
+        charts=_signal_charts(signals) | _window_charts(console, windows, main, judged, alerts),
+        heat=_heat_map(judged),
     )
 
 
@@ -125,6 +126,12 @@ def _of_champions(windows: Sequence[Window]) -> list[Window]:
         if window.starts_at not in most or window.rows > most[window.starts_at].rows:
             most[window.starts_at] = window
     return list(most.values())
+
+
+def _judged(console: Console, windows: Sequence[Window]) -> list[Window]:
+    """Return the windows with as many rows as their monitor asks for: of fewer, drift is chance."""
+    least = {part.name: part.min_rows for part in console.system.of_role("monitor")}
+    return [window for window in windows if window.rows >= least.get(window.monitor, 0)]
 
 
 def _signal_charts(signals: Sequence[Signal]) -> dict[str, Chart]:
@@ -167,7 +174,11 @@ def _with_silences(signals: Sequence[Signal]) -> list[tuple[float, Signal | None
 
 
 def _window_charts(
-    console: Console, windows: Sequence[Window], main: Sequence[Window], alerts: Sequence[Alert]
+    console: Console,
+    windows: Sequence[Window],
+    main: Sequence[Window],
+    judged: Sequence[Window],
+    alerts: Sequence[Alert],
 ) -> dict[str, Chart]:
     """Return the charts over windows; each window stands at its end, when its figures were known."""
     if not main:
@@ -189,7 +200,7 @@ def _window_charts(
     return {
         **{f"quality-{name}": chart for name, chart in _quality_charts(console, windows, main, x, flags).items()},
         "rates": rates,
-        "drift": _drift_chart(main, x, flags),
+        **({"drift": _drift_chart(judged, flags)} if judged else {}),
     }
 
 
@@ -225,20 +236,22 @@ def _quality_charts(
     return found
 
 
-def _drift_chart(main: Sequence[Window], x: list[float], flags: list[Flag]) -> Chart:
+def _drift_chart(judged: Sequence[Window], flags: list[Flag]) -> Chart:
     """Return the drift of predictions and of the features that ever drifted most."""
-    hottest = _by_drift(main)[:5]
+    x = [utc(window.ends_at).timestamp() for window in judged]
+    flags = [flag for flag in flags if x[0] <= flag.x <= x[-1]]
+    hottest = _by_drift(judged)[:5]
     tones = ("second", "bad", "third", "warn", "good")
-    lines = [Line(label="predictions", tone="accent", values=[window.prediction_drift for window in main])]
+    lines = [Line(label="predictions", tone="accent", values=[window.prediction_drift for window in judged])]
     lines += [
-        Line(label=name, tone=tone, values=[window.drift.get(name) for window in main])
+        Line(label=name, tone=tone, values=[window.drift.get(name) for window in judged])
         for name, tone in zip(hottest, tones, strict=False)
     ]
     return Chart(title="Drift against training", unit="PSI", x=x, lines=lines, flags=flags)
 
 
-def _heat_map(main: Sequence[Window]) -> HeatMap | None:
-    shown = list(main)[-HEAT_COLUMNS:]
+def _heat_map(judged: Sequence[Window]) -> HeatMap | None:
+    shown = list(judged)[-HEAT_COLUMNS:]
     features = _by_drift(shown)[:HEAT_ROWS]
     if not features:
         return None
