@@ -53,10 +53,11 @@ def test_a_run_whose_gate_refuses_exits_with_three(project: Project) -> None:
 
 
 def test_serving_is_named_next_only_where_a_gate_has_decided(project: Project) -> None:
-    project.write(SYSTEM)
+    project.write(f"{SYSTEM}\nservice = dt.Service(size)\n")
     assert "`drivetrain serve`" in project.command("run").stdout
     no = "\n\n@dt.step\ndef no() -> bool:\n    return False\n\n\n"
-    project.write(SYSTEM.replace("\ngate = dt.Gate(size, ", f"{no}gate = dt.Gate(size, when=no, "))
+    skipped = SYSTEM.replace("\ngate = dt.Gate(size, ", f"{no}gate = dt.Gate(size, when=no, ")
+    project.write(f"{skipped}\nservice = dt.Service(size)\n")
     told = project.command("run").stdout
     assert "no is false" in told
     assert "`drivetrain serve`" not in told

@@ -48,7 +48,10 @@ def test_whoever_reads_that_it_answers_may_ask_at_once(tmp_path: Path) -> None:
 def test_who_interrupts_a_start_is_not_told_of_going_on(tmp_path: Path) -> None:
     Project(tmp_path).write("import time\nprint('read', flush=True)\ntime.sleep(60)\n" + SYSTEM)
     command = [sys.executable, "-m", "drivetrain", "serve"]
+    # Whoever runs the tests in the background may ignore the signal, and a process of theirs would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     assert process.stdout.readline() == "read\n"
 

@@ -33,6 +33,17 @@ def test_the_first_batch_of_its_size_may_be_an_outlier() -> None:
     assert seen.likely_s(12) == pytest.approx(3.0)
 
 
+def test_a_guess_ends_with_the_first_batch() -> None:
+    seen = Curve({}, clock=Clock())
+    assert seen.is_guess
+    assert seen.typical_s(7) == 1.0
+
+    seen.add(20, 0.005)
+
+    assert not seen.is_guess
+    assert [seen.typical_s(rows) for rows in (1, 7, 20, 64)] == pytest.approx([0.005] * 4)
+
+
 def test_a_step_is_followed_within_as_many_batches_as_are_remembered() -> None:
     seen = curve()
     for _ in range(20):

@@ -16,6 +16,7 @@ from tests.serving.clockwork import Told, World, share_within
 from drivetrain.serving.answers import Answers
 from drivetrain.serving.batching import Failure
 from drivetrain.serving.counters import totals
+from drivetrain.serving.curve import Curve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,18 @@ def test_a_lone_request_waits_for_nobody(store: Store, tmp_path: Path, seconds: 
     seen = world.run(lambda: world.stream(per_s=1, seconds=5))
 
     assert [told.took_s for told in seen] == [pytest.approx(seconds)] * 5
+
+
+def test_nobody_is_turned_away_by_a_guess(store: Store, tmp_path: Path) -> None:
+    world = World(store, tmp_path, steady(0.01), timeout_s=1.5)
+    world.live.curve = Curve({}, clock=world.clock)  # as that of a class that nobody has asked yet
+
+    async def work() -> Any:
+        first = asyncio.ensure_future(world.ask())
+        await asyncio.sleep(0.001)
+        return await asyncio.gather(first, *[world.ask() for _ in range(300)])
+
+    assert statuses(world.run(work)) == {200: 301}
 
 
 def test_what_arrives_while_a_slow_version_works_is_the_next_batch(store: Store, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ RECENT = 15
 FEW = 3
 # Quick batches are many; what is known of them is worked out anew at such intervals.
 QUICK_S, QUICK_EVERY_S = 0.001, 0.01
+# Until one batch has been measured, each is taken to be this slow, so that a thread of its own is worth it.
+GUESS_S = 1.0
 # A size that was not seen for so long is taken to have changed as the others have.
 STALE_S = 1.0
 
@@ -33,7 +35,8 @@ class _Size:
 class Curve:
     """The time of a batch as a function of its rows, kept in step with what is measured.
 
-    `known` are seconds by rows to begin with. For each size there are two figures of its last fifteen batches: the
+    `known` are seconds by rows to begin with; without any, the curve is a guess until a first batch tells how slow
+    everything is. For each size there are two figures of its last fifteen batches: the
     typical time, which is the mean of the middle half, and the likely worst, which one batch in eight exceeds. In
     between it is linear. A size that has not come up for a while is assumed to have become slower or quicker by the
     same factor as the sizes that have.
@@ -49,7 +52,9 @@ class Curve:
         self._clock = clock
         # How slow everything is, compared with when the curve began.
         self._pace = 1.0
-        self._sizes = {rows.bit_length(): _Size(rows, seconds, 1.0) for rows, seconds in known.items()}
+        self.is_guess = not known
+        begun = known or {1: GUESS_S, 64: GUESS_S}
+        self._sizes = {rows.bit_length(): _Size(rows, seconds, 1.0) for rows, seconds in begun.items()}
         # (rows, typical seconds, likely worst seconds), by rows.
         self._points: list[tuple[float, float, float]] = []
         self.changes = 0
@@ -72,7 +77,8 @@ class Curve:
             size.times = deque(list(size.times)[-size.new :], maxlen=RECENT)
         size.new, size.at = 0, now
         # One batch that had to wait for the processor tells nothing: what was known counts as the others.
-        known = [self.typical_s(size.rows)] * (FEW - len(size.times))
+        known = [] if self.is_guess else [self.typical_s(size.rows)] * (FEW - len(size.times))
+        self.is_guess = False
         times = sorted([*size.times, *known])
         count = len(times)
         cut = max(count // 4, bool(known))

@@ -200,8 +200,9 @@ class Live:
 
 
 def _together(first: dict[int, float], second: dict[int, float]) -> dict[int, float]:
-    """Return how long both arms take: several rows are a call of each, one row is a call of one."""
-    return {rows: max(first[rows], second[rows]) if rows == 1 else first[rows] + second[rows] for rows in first}
+    """Return how long both arms take, if that is known: several rows are a call of each, one row is a call of one."""
+    both = first.keys() & second.keys()
+    return {rows: max(first[rows], second[rows]) if rows == 1 else first[rows] + second[rows] for rows in both}
 
 
 def _joint(first: Reader, second: Reader) -> Reader:

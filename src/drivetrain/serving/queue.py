@@ -167,6 +167,9 @@ class Queue:
 
     def _is_let_in(self, asked: Asked, now: float, *, is_large: bool) -> bool:
         """Return whether a request can be answered in time, by what is measured; if not, tell it so."""
+        assert self._curve is not None
+        if self._curve.is_guess:
+            return True
         # A small one waits for as many rows of large ones as of small ones, and for the piece that may be next.
         piece = self._limit if self._is_large_next else 0
         between = self._large_rows if is_large else min(self._large_rows, self._small_rows + piece)
@@ -190,8 +193,8 @@ class Queue:
 
     def _work_s(self, rows: int) -> float:
         """Return how long so many rows take, in batches that others who come meanwhile join."""
-        whole, rest = divmod(rows, self._limit)
         assert self._curve is not None
+        whole, rest = divmod(rows, self._limit)
         last_s = self._curve.typical_s(min(max(rest, self._usual_rows), self._limit)) if rest else 0.0
         return whole * self._limit_s + last_s
 

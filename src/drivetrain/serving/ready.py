@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from drivetrain.serving.requests import Row
     from drivetrain.store.store import Store
 
-# Until it has been measured, a model is taken to need a thread of its own.
-_UNKNOWN_S = 1.0
-
 
 class ReadyModel:
     """One version of a ready model, loaded; to the server it is a predictor as any other.
@@ -46,7 +43,8 @@ class ReadyModel:
         # The services that it calls.
         self.calls = calls
         self._outputs = version.signature.outputs
-        self.seconds = {1: _UNKNOWN_S, 64: _UNKNOWN_S}
+        # By rows, how long a batch took; nothing until it is measured.
+        self.seconds: dict[int, float] = {}
 
     @classmethod
     def load(cls, store: Store, version: Version) -> ReadyModel:
