@@ -35,11 +35,11 @@ def test_the_first_batch_of_its_size_may_be_an_outlier() -> None:
 
 def test_a_guess_ends_with_the_first_batch() -> None:
     seen = Curve({}, clock=Clock())
-    assert seen.is_guess
-    assert seen.typical_s(7) == 1.0
+    before = (seen.is_guess, seen.typical_s(7))
 
     seen.add(20, 0.005)
 
+    assert before == (True, 1.0)
     assert not seen.is_guess
     assert [seen.typical_s(rows) for rows in (1, 7, 20, 64)] == pytest.approx([0.005] * 4)
 
