@@ -43,6 +43,8 @@ def right_type(content_type: str, takes: Sequence[str]) -> str:
     "send JSON with `Content-Type: application/json` (curl -H 'content-type: application/json'), or text/csv"
     >>> right_type("text/plain", ["text/csv"])
     "send a body of the type text/csv, not 'text/plain'"
+    >>> right_type("text/plain", ["text/csv", "application/x-ndjson", "image/png"])
+    "send a body of the type text/csv, application/x-ndjson or image/png, not 'text/plain'"
     """
     names = [name for name in takes if name not in UNNAMED]
     # Of a kind with several names, the first.

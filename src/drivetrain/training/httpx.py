@@ -103,7 +103,7 @@ class Engine:
         long as it says.
 
         Raises:
-            Unreachable: there is nobody at its address, or no room for minutes.
+            Unreachable: there is nobody at its address, or no room for a minute and more.
         """
         return finished(self._each(path, bodies, timeout_s, concurrency))
 

@@ -45,7 +45,6 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-# What is asked of a reply before there is one.
 # What would be silently wrong if it were passed over.
 _UNKNOWN_PARAMETERS = ("sequence_id", "classification")
 _EXTENSIONS = ("model_configuration", "model_repository", "statistics")
