@@ -2,7 +2,6 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from tests.project import Project
@@ -27,15 +26,21 @@ def made(until: str = "", fails: bool = False) -> dict:
     return {"until": until}
 
 
-retrain = dt.Trigger(dt.cron("* * * * *"), settings={"made.until": dt.now, "made.fails": FAILS})
+retrain = dt.Trigger(dt.cron("CALENDAR"), settings={"made.until": dt.now, "made.fails": FAILS})
 """
+
+
+def declared(*, fails: bool = False) -> str:
+    """Return a system that is due once since an hour ago, and not again for a year: a test never starts two runs."""
+    calendar = (now() - timedelta(minutes=30)).strftime("%-M %-H %-d %-m *")
+    return SYSTEM.replace("CALENDAR", calendar).replace("FAILS", str(fails))
 
 
 class Place:
     """A project whose calendar is due: its first run was an hour ago."""
 
     def __init__(self, project: Project, *, fails: bool = False, more: str = "") -> None:
-        self.path = project.write(SYSTEM.replace("FAILS", str(fails)) + more)
+        self.path = project.write(declared(fails=fails) + more)
         self.project = find_project(project.root)
         self.store: Store = project.store()
         self.system = load_system(self.path)
@@ -62,6 +67,7 @@ class Place:
         if retraining._process is not None:
             retraining._process.wait(20)
         retraining.tick()
+        assert retraining._process is None, "one run was due, and a second one began"
 
 
 def test_a_calendar_starts_one_run_with_the_present_as_a_setting(project: Project) -> None:
@@ -72,7 +78,8 @@ def test_a_calendar_starts_one_run_with_the_present_as_a_setting(project: Projec
 
     (run,), (event,) = place.runs(), place.triggered()
     assert run.state == "finished"
-    assert run.reason == event.evidence["reason"] == "the calendar cron * * * * *"
+    (trigger,) = place.system.of_role("trigger")
+    assert run.reason == event.evidence["reason"] == f"the calendar {trigger.calendars[0]}"
     assert run.settings["made"]["until"] == event.evidence["settings"]["made.until"]
     assert event.message.startswith("retrain starts a run with made.until = 20")
 
@@ -163,9 +170,7 @@ def test_a_run_that_someone_else_has_started_is_waited_for(project: Project) -> 
 
 
 def test_a_run_ends_with_the_process_that_started_it(project: Project) -> None:
-    path = Path(
-        project.write(SYSTEM.replace("return {", "import time; time.sleep(60); return {").replace("FAILS", "False"))
-    )
+    path = project.write(declared().replace("return {", "import time; time.sleep(60); return {"))
     place_store = project.store()
     place_store.ledger.write(Run(id="run-0", system="system", state="finished", started_at=now() - timedelta(hours=1)))
     retraining = Retraining(
