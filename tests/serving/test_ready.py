@@ -261,6 +261,17 @@ def test_what_may_be_left_out_has_its_default(lengths: Address) -> None:
     assert lengths.predict({"history": [1, 2.5], "horizon": 3})["prediction"] == [2.5, 2.5, 2.5]
 
 
+def test_people_are_told_what_a_class_says_about_itself_and_that_it_answers(project: Project, lengths: Address) -> None:
+    said = "One at a time, with a value that may be left out. "
+    assert f'<p class="soft">{said}Gives <code>prediction</code>.</p>' in lengths.client.get("/").text
+    assert lengths.client.get("/openapi.json").json()["info"]["description"].startswith(said)
+
+    lines = project.command("models").stdout.splitlines()
+    found = {name: next(line for line in lines if line.startswith(name)) for name in ("lengths@1", "graph@1")}
+    assert "its class" in found["lengths@1"]
+    assert "onnx" in found["graph@1"]
+
+
 def test_a_class_that_raises_or_gives_no_number_fails_alone_and_tells_no_secret(lengths: Address) -> None:
     assert "secret" not in str(lengths.refused({"history": [-1]}, 500))
     assert lengths.refused({"history": [1e7]}, 500)["error_id"]

@@ -73,7 +73,8 @@ def show(result: Any, screen: Screen) -> None:
             and name.rpartition(".")[2] in ("auc", "brier", "log_loss", "accuracy", "rmse", "mae", "r2")
         )
         builds = builds_of(version.artifact)
-        build = builds.ranked()[0].form if builds and builds.ranked() else version.artifact.format
+        original = version.artifact.detail.get("answers_by") or version.artifact.format
+        build = builds.ranked()[0].form if builds and builds.ranked() else original
         rows.append((version.id, state, ago(version.created_at), build, figures, why))
     screen.table(("version", "state", "trained", "answers by", "figures", "why"), rows)
     _show_aliases(result["aliases"], screen)

@@ -67,7 +67,7 @@ def description(service: Terms, live: Live, routes: Sequence[Route], *, base: st
         "info": {
             "title": service.name,
             "version": version.id,
-            "description": _told(version, signature),
+            "description": " ".join(filter(None, (service.about, _told(version, signature)))),
         },
         **({"servers": [{"url": base}]} if base else {}),
         "paths": paths,

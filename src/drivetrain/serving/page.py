@@ -48,7 +48,7 @@ def page(
         badges += badge("", f"{share} rows answered from what is known")
     if problem:
         badges += badge("bad", escape(problem))
-    return filled(service.name, badges, summary(signature), _body(service, live, routes), links)
+    return filled(service.name, badges, summary(service, signature), _body(service, live, routes), links)
 
 
 def silent(service: Terms) -> str:
@@ -81,8 +81,12 @@ def badge(kind: str, text: str) -> str:
     return f'<span class="badge {kind}">{text}</span>'
 
 
-def summary(signature: Signature) -> str:
-    """Return in a sentence what a version gives."""
+def summary(service: Terms, signature: Signature) -> str:
+    """Return what the model says about itself, and in a sentence what a version of it gives."""
+    return " ".join(filter(None, (escape(service.about), _given(signature))))
+
+
+def _given(signature: Signature) -> str:
     label = f"<code>{escape(signature.label)}</code>"
     if signature.task == "binary":
         return f"Gives the probability that {label} is <code>{escape(_json(signature.classes[-1]))}</code>."

@@ -44,6 +44,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     model: str
+    # What the model's own code says about itself.
+    about: str = ""
     max_batch: int = 256
     max_rows: int = 10_000
     max_body_bytes: int = 16 << 20
@@ -215,10 +217,20 @@ class Service(Part, frozen=True, eq=False):
 
     def terms(self) -> Terms:
         """Return what a worker process needs to know."""
-        shared = [name for name in Terms.__struct_fields__ if name not in ("name", "model", "calls")]
+        shared = [name for name in Terms.__struct_fields__ if name not in ("name", "model", "about", "calls")]
         return Terms(
             name=self.name,
             model=self.model.name,
+            about=_ended(self.model.about),
             calls=tuple(each.terms() for each in self.called()),
             **{name: getattr(self, name) for name in shared},
         )
+
+
+def _ended(line: str) -> str:
+    """Return a line of prose as a sentence that others can follow.
+
+    >>> _ended("Tells the language of a text"), _ended("Is it spam?"), _ended("")
+    ('Tells the language of a text.', 'Is it spam?', '')
+    """
+    return line if not line or line[-1] in ".!?:" else f"{line}."

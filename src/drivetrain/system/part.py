@@ -140,6 +140,12 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, eq=False, metaclass=Declar
         """Return the user's function, or None."""
         return None
 
+    @property
+    def about(self) -> str:
+        """The first line that the user's function says about itself; empty where it says nothing."""
+        text = (getattr(self.function_of(), "__doc__", None) or "").strip()
+        return text.splitlines()[0] if text else ""
+
     def check(self, parts: Mapping[str, Part]) -> None:
         """Raise a DeclarationError where the part does not fit the others."""
 

@@ -33,6 +33,7 @@ class Custom(Ready, frozen=True, kw_only=True, eq=False):
     """
 
     RUNS: ClassVar[bool] = True
+    ANSWERS_BY: ClassVar[str] = "its class"
 
     made: Any
     files: dict[str, str] = {}

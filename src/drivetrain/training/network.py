@@ -36,6 +36,7 @@ class onnx(Ready, frozen=True, eq=False):  # noqa: N801  # a user writes dt.onnx
     """
 
     RUNS: ClassVar[bool] = True
+    ANSWERS_BY: ClassVar[str] = "onnx"
 
     path: str | Path
     threads: int = 1
@@ -74,6 +75,7 @@ class torch(Ready, frozen=True, eq=False):  # noqa: N801  # a user writes dt.tor
     """
 
     RUNS: ClassVar[bool] = True
+    ANSWERS_BY: ClassVar[str] = "torch"
 
     source: Any
     weights: str | Path = ""

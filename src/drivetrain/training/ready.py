@@ -53,6 +53,8 @@ class Ready(Part, frozen=True, kw_only=True, eq=False):
 
     ROLE: ClassVar[str] = "model"
     RUNS: ClassVar[bool] = True
+    # What people are told that answers: what is kept of it is no more than where it is.
+    ANSWERS_BY: ClassVar[str]
     # Live labels have no metric of their own for it.
     task: ClassVar[None] = None
 
@@ -126,6 +128,7 @@ class Ready(Part, frozen=True, kw_only=True, eq=False):
             "side": [],
             "training": "",
             "reference": "",
+            "answers_by": self.ANSWERS_BY,
         }
         return {self.name: Output(belongings, detail)}
 

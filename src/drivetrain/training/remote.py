@@ -51,6 +51,7 @@ class Remote(Ready, frozen=True, eq=False):
     """
 
     RUNS: ClassVar[bool] = True
+    ANSWERS_BY: ClassVar[str] = "its engine"
 
     address: str
     protocol: Speaks = "openai"

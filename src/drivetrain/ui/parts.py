@@ -151,7 +151,7 @@ def _view(console: Console, part: Part, step: StepRun | None) -> PartView:
     return PartView(
         name=part.name,
         role=part.ROLE,
-        about=_about(part),
+        about=part.about,
         state=step.state if step else "none" if part.RUNS else "beside",
         run=step.run if step else "",
         at=step.started_at if step else None,
@@ -195,12 +195,6 @@ def _declared(part: Part) -> dict[str, Any]:
         else:
             found[name] = value
     return {name: value for name, value in found.items() if value not in ("", None, [])}
-
-
-def _about(part: Part) -> str:
-    function = part.function_of()
-    text = (getattr(function, "__doc__", None) or "").strip()
-    return text.splitlines()[0] if text else ""
 
 
 def _relative(console: Console, part: Part) -> str:

@@ -29,5 +29,5 @@ def _row(desk: Desk) -> str:
     if live is None:
         state, told = badge("bad", "not ready"), escape(desk.problem or silent(desk.service))
     else:
-        state, told = answering(live), summary(live.champion.version.signature)
+        state, told = answering(live), summary(desk.service, live.champion.version.signature)
     return f'<tr><td class="name"><a href="{name}/">{name}</a></td><td>{state}</td><td>{told}</td></tr>'
