@@ -355,6 +355,17 @@ def test_a_socket_answers_one_row_after_another(project: Project, counting: Addr
     assert logged(project, "counting", found[0]["start"]["id"])["stream"]["how"] == "end"
 
 
+def test_the_trace_of_a_sockets_handshake_is_that_of_its_messages(project: Project, counting: Address) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+
+    told = asyncio.run(_conversation(counting, '{"upto": 1}', '{"upto": 2}', headers=headers))
+    plain = asyncio.run(_conversation(counting, '{"upto": 1}'))
+
+    names = [each["start"]["id"] for each in (*told, *plain) if "start" in each]
+    assert [logged(project, "counting", name).get("trace") for name in names] == [trace, trace, None]
+
+
 def test_each_message_of_a_socket_has_the_time_that_its_handshake_says(project: Project, slowly: Address) -> None:
     messages = ['{"upto": 3, "pause_s": 0.15}', '{"upto": 80, "pause_s": 0.1}', '{"upto": 3, "pause_s": 0.15}']
 

@@ -46,6 +46,19 @@ def test_an_unset_field_is_null(running: GrpcServed, typed: TypedClient) -> None
     assert answer.prediction == pytest.approx(same.json()["prediction"])
 
 
+def test_a_trace_in_the_metadata_of_a_typed_call_stands_in_the_log(running: GrpcServed, typed: TypedClient) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    metadata = [("traceparent", f"00-{trace}-00f067aa0ba902b7-01")]
+
+    one = typed.call("Predict", typed.row(), "Prediction", metadata=metadata)
+    many = typed.call("PredictBatch", typed.message("Rows", rows=[typed.row()] * 2), "Predictions", metadata=metadata)
+    plain = typed.predict()
+
+    log = logged(running.server.store)
+    found = dict(zip(log["id"], log["trace"], strict=True))
+    assert [found[each.id] for each in (one, *many.predictions, plain)] == [trace] * 3 + [None]
+
+
 def test_what_does_not_fit_is_told_by_row_and_field(typed: TypedClient) -> None:
     rpc_status = pytest.importorskip("grpc_status.rpc_status", reason="grpcio-status is not installed")
     from google.rpc import error_details_pb2
