@@ -13,7 +13,7 @@ from drivetrain.serving.streams.consumer import Consumer
 from drivetrain.store.store import Store
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.ERROR)
+    logging.basicConfig(level=logging.WARNING)
     store, *streams = sys.argv[1:]
     source, sink, dead = map(address, streams)
     consumer = Consumer(

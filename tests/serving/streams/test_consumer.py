@@ -130,6 +130,25 @@ def test_a_consumer_waits_for_a_champion_and_follows_it(store: Store, broker: Br
     assert [each["version"] for each in told(broker)] == [f"{MODEL}@1"] * 5 + [f"{MODEL}@2"] * 5
 
 
+def test_a_standstill_is_told_once_for_a_reason_and_its_end_too(
+    store: Store, broker: Broker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    promote(store, register(store, 1))
+    broker.send("orders", bodies(5))
+    with consuming(store, broker):
+        wait_until(lambda: count(broker) == 5, 30)
+        broker.kill()
+        time.sleep(2)  # it is tried again three times meanwhile
+        broker.start()
+        broker.send("orders", bodies(5, 5))
+        wait_until(lambda: count(broker) >= 10, 30)
+
+    said = [line for line in capfd.readouterr().err.splitlines() if "the stream " in line]
+    assert "at a standstill" in said[0]
+    assert said[-1].endswith("the stream goes on")
+    assert len(set(said)) == len(said), said
+
+
 @pytest.mark.slow
 def test_a_broker_that_is_away_for_a_while_is_waited_for(store: Store, broker: Broker) -> None:
     promote(store, register(store, 1))

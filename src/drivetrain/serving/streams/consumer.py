@@ -55,7 +55,7 @@ class Consumer:
         self._generation, self._follow_at, self._tell_at = -1, 0.0, 0.0
         known = store.ledger.get(StreamState, service.name, source.name, self.name)
         self._state = known or StreamState(service=service.name, stream=source.name, consumer=self.name, at=now())
-        self._problem = ""
+        self._problem = self._standstill = ""
 
     def stop(self) -> None:
         """Let `run` end after the batch that is in hand."""
@@ -72,7 +72,10 @@ class Consumer:
                 except (ConnectionError, StoreError, OSError) as error:
                     if self._state.answered + self._state.dead > before:
                         pause_s = FIRST_PAUSE_S
-                    LOG.warning("the stream is at a standstill, and tried again in %.1f s: %s", pause_s, error)
+                    # Told once, and not at each try: a broker may be away for a night.
+                    if str(error) != self._standstill:
+                        LOG.warning("the stream is at a standstill, and tried again until it goes on: %s", error)
+                    self._standstill = str(error)
                     self._stopped.wait(pause_s)
                     pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         finally:
@@ -95,6 +98,9 @@ class Consumer:
                     self._stopped.wait(FOLLOW_S)
                     continue
                 self._once(live, source, sink, dead)
+                if self._standstill:
+                    LOG.warning("the stream goes on")
+                    self._standstill = ""
         finally:
             for each in opened:
                 try:
