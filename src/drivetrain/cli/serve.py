@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from drivetrain.cli.screen import Screen
+    from drivetrain.serving.calls.addresses import Addresses
+    from drivetrain.serving.service import Service
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -34,7 +36,7 @@ def execute(options: Namespace, screen: Screen) -> Any:
 
 
 def _served(options: Namespace, screen: Screen) -> NoReturn:
-    from drivetrain.serving.server import serve
+    from drivetrain.serving.server import addresses_in, serve
 
     opened = open_project(options)
     chosen = chosen_services(opened.system, options.services, is_all=options.all)
@@ -49,6 +51,8 @@ def _served(options: Namespace, screen: Screen) -> NoReturn:
             name = service.model.name
             screen.note(f"{name} has no champion yet: answers begin as soon as `drivetrain run` has made one")
     opened.store.close()
+    services = [part.name for part in opened.system.of_role("service")]
+    addresses = addresses_in(project, services, port=port)
     url = f"http://{host}:{port}"
     said = [f"{each.name} answers at {url}/{each.name}  (its page: {url}/{each.name}/docs)" for each in answered]
     if isinstance(chosen, list):
@@ -60,20 +64,29 @@ def _served(options: Namespace, screen: Screen) -> NoReturn:
         said.append(f"{names} answer{'' if len(answered) > 1 else 's'} gRPC at {host}:{grpc_port}")
     for service in answered:
         for each in service.called():
-            address = project.get("serve.addresses").get(each.name)
-            where = f"at {address}" if address else "which answers beside it"
-            said.append(f"{service.name} calls {each.name}, {where}")
+            said.append(f"{service.name} calls {each.name}, {_where(each, addresses)}")
     words = "" if screen.is_json else "\n".join(said)
     serve(
         project,
         tuple(each.terms() for each in chosen) if isinstance(chosen, list) else chosen.terms(),
-        services=[part.name for part in opened.system.of_role("service")],
+        services=services,
         host=host,
         port=port,
         workers=workers,
         grpc_port=grpc_port,
         words=words,
     )
+
+
+def _where(service: Service, addresses: Addresses) -> str:
+    """Return where a called service answers, and what is amiss with it there."""
+    url = addresses.urls.get(service.name)
+    if url is None:
+        return "which answers beside it"
+    from drivetrain.serving.calls.httpx import amiss_at
+
+    amiss = amiss_at(service.terms(), addresses)
+    return f"at {url}" + (f", which is not ready: {amiss}" if amiss else "")
 
 
 def _explained(options: Namespace, screen: Screen) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tests.serving.project import Address, Project
-from tests.serving.world import wait_until
+from tests.serving.world import free_port, wait_until
 
 from drivetrain.serving.log import find_prediction
 from drivetrain.serving.sealing import seal
@@ -343,6 +343,22 @@ def test_a_server_that_is_away_is_named(project: Project) -> None:
     assert told.headers["retry-after"]
     assert told.json()["called"] == {"service": "small", "status": 503}
     assert problems == ["small: its server does not answer: ConnectError"]
+
+
+def test_a_server_says_at_its_start_that_one_that_it_calls_is_away(
+    project: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gone, said = f"http://127.0.0.1:{free_port()}", ""
+
+    def is_said() -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return "both calls small" in said
+
+    with project.served("both", ready=False, DRIVETRAIN_SERVE_ADDRESSES=f"small={gone}"):
+        wait_until(is_said, 20)
+
+    assert f"both calls small, at {gone}, which is not ready: its server does not answer: ConnectError" in said
 
 
 @pytest.mark.slow

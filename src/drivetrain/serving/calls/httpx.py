@@ -74,6 +74,19 @@ class Elsewhere:
         await self._engine.close()
 
 
+def amiss_at(service: Terms, addresses: Addresses) -> str:
+    """Ask a called service at its address, and return what is amiss with it; empty where it is ready."""
+
+    async def asked() -> str:
+        elsewhere = Elsewhere(service, addresses)
+        try:
+            return await elsewhere.health()
+        finally:
+            await elsewhere.close()
+
+    return asyncio.run(asked())
+
+
 def _refusal(found: httpx.Response) -> RequestError:
     try:
         told = msgspec.json.decode(found.content, type=_Refusal)
