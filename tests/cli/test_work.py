@@ -107,6 +107,10 @@ def test_what_the_server_takes_in_is_answered_by_workers(trained: Project, worke
 
         assert result["predictions"][0]["prediction"] == pytest.approx(250)
         assert trained.command("jobs", "--limit", "1").stdout.count("job-") == 1
+        shown = [trained.command("show", job).stdout.splitlines() for job in (taken[0], cancelled)]
+        assert [lines[0].split()[:2] for lines in shown] == [[taken[0], "done"], [cancelled, "cancelled"]]
+        assert f"  its result: GET /jobs/{taken[0]}/result at the service" in shown[0]
+        assert "  0 of 1 rows" in shown[1]
         assert states(trained, "--retry", cancelled) == ["queued"]
 
 
@@ -124,6 +128,7 @@ def test_a_server_has_loaded_nothing_but_what_answers(trained: Project) -> None:
 def test_what_is_asked_wrongly_of_jobs_is_refused(trained: Project) -> None:
     assert "is done and cannot" not in trained.command("jobs", "--cancel", "job-none", check=2).stderr
     assert "there is no job 'job-none' here" in trained.command("jobs", "--cancel", "job-none", check=2).stderr
+    assert "no job 'job-none' is known" in trained.command("show", "job-none", check=2).stderr
     assert "did you mean queued?" in trained.command("jobs", "--state", "queue", check=2).stderr
     assert "--workers is 0" in trained.command("work", "--workers", "0", check=2).stderr
 

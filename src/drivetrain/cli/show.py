@@ -1,4 +1,4 @@
-"""Draw the system in the terminal or as SVG or HTML; or show a run with its steps, a version, a batch or load test."""
+"""Draw the system in the terminal or as SVG or HTML; or show a run with its steps, a version, a job or load test."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.registry.registry import versions
 from drivetrain.registry.version import Version
 from drivetrain.serving.batch.job import BatchJob, BatchPart
+from drivetrain.serving.jobs.job import Job
 from drivetrain.system.drawing import html, svg, text
 from drivetrain.training.builds import MANY, Builds, Pace, builds_of
 
@@ -31,7 +32,7 @@ def arguments(parser: ArgumentParser) -> None:
         "run",
         nargs="?",
         default="",
-        help="the id of a run, version, batch job or load test, or `latest`; else the system is drawn",
+        help="the id of a run, version, job, batch job or load test, or `latest`; else the system is drawn",
     )
     parser.add_argument("--output", metavar="FILE", help="write the drawing into a .svg or .html file")
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
@@ -40,6 +41,8 @@ def arguments(parser: ArgumentParser) -> None:
 def execute(options: Namespace, screen: Screen) -> Any:
     if options.run.startswith("batch-"):
         return _batch(options)
+    if options.run.startswith("job-"):
+        return _queued(options)
     if options.run.startswith("load-"):
         return _load(options)
     if "@" in options.run:
@@ -71,6 +74,17 @@ def _load(options: Namespace) -> Any:
         newest = ledger.find(Measurement, order="-at", limit=12)
         raise NotFound(kind="load test", name=options.run, known=[each.id for each in newest])
     return result_of(kept)
+
+
+def _queued(options: Namespace) -> Any:
+    from drivetrain.serving.jobs.status import status_of
+
+    ledger = kept_store(options).ledger
+    kept = ledger.get(Job, options.run)
+    if kept is None:
+        newest = ledger.find(Job, order="-created_at", limit=12)
+        raise NotFound(kind="job", name=options.run, known=[each.id for each in newest])
+    return {"queued": status_of(kept, kept.base), "service": kept.service}
 
 
 def _version(options: Namespace) -> Any:
@@ -116,6 +130,8 @@ def _batch(options: Namespace) -> Any:
 def show(result: Any, screen: Screen) -> None:
     if "job" in result:
         _show_batch(result["job"], result["finished_parts"], screen)
+    elif "queued" in result:
+        _show_queued(result["queued"], result["service"], screen)
     elif "builds" in result:
         _show_version(result["version"], result["builds"], screen)
     elif "written" in result:
@@ -200,6 +216,30 @@ def _show_batch(job: BatchJob, parts: list[BatchPart], screen: Screen) -> None:
         screen.table(("part", "rows", "bad", "took", "SHA-256"), rows, right=("part", "rows", "bad", "took"))
     if job.error:
         screen.line(job.error, style="red")
+
+
+def _show_queued(job: dict[str, Any], service: str, screen: Screen) -> None:
+    took = duration((job["finished_at"] - job["started_at"]).total_seconds()) if _has_run(job) else ""
+    screen.line(f"{job['id']} {job['state']}{took and f' in {took}'}", style="bold")
+    attempts = f"{job['attempts']} attempt{'' if job['attempts'] == 1 else 's'}"
+    screen.line(f"taken in {ago(job['created_at'])} by {service}, {job['version']}, {attempts}", style="dim")
+    screen.line(f"  {job['done_rows']:,} of {job['rows']:,} rows")
+    if job["expires_at"]:
+        screen.line(f"  forgotten after {job['expires_at']:%Y-%m-%d %H:%M} UTC")
+    if "result" in job:
+        screen.line(f"  its result: GET {job['result']} at the service")
+    if callback := job.get("callback"):
+        screen.line(f"  {callback['url']}: {callback['state']}")
+        for each in callback["attempts"]:
+            screen.line(f"    {each['at'][:19].replace('T', ' ')} UTC  {each.get('status') or each['error']}")
+    if "error" in job:
+        screen.line(job["error"], style="red")
+    if job["state"] == "failed":
+        screen.line(f"Next: `drivetrain jobs {service} --retry {job['id']}` tries it again")
+
+
+def _has_run(job: dict[str, Any]) -> bool:
+    return bool(job["started_at"] and job["finished_at"])
 
 
 def _show_run(run: Run, steps: list[StepRun], screen: Screen) -> None:
