@@ -114,7 +114,7 @@ def test_a_waiting_run_is_answered_in_the_browser_and_unfolded_items_stay_open(s
     assert "/approvals/" not in tab.page.url, "the browser asks for a reason first"
     tab.page.get_by_label("Why").fill("I added them up")
     tab.page.get_by_role("button", name="Approve").click()
-    tab.page.get_by_role("link", name="shipped").wait_for(timeout=15_000)
+    tab.page.get_by_role("link", name="shipped").wait_for(timeout=60_000)
     assert tab.page.get_by_label("Your name").count() == 0
     step = served.store.ledger.get(StepRun, served.run, "sign_off")
     assert step is not None

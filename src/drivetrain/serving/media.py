@@ -37,16 +37,19 @@ def kind_of(content_type: str) -> str:
 
 
 def right_type(content_type: str, takes: Sequence[str]) -> str:
-    """Return what to say of a body whose type is none of those that are read.
+    """Return what to say of a body whose type is none of those that are read; images only to who sends one.
 
     >>> right_type("application/x-www-form-urlencoded", ["application/json", "text/csv"])
     "send JSON with `Content-Type: application/json` (curl -H 'content-type: application/json'), or text/csv"
     >>> right_type("text/plain", ["text/csv"])
     "send a body of the type text/csv, not 'text/plain'"
     >>> right_type("text/plain", ["text/csv", "application/x-ndjson", "image/png"])
-    "send a body of the type text/csv, application/x-ndjson or image/png, not 'text/plain'"
+    "send a body of the type text/csv or application/x-ndjson, not 'text/plain'"
+    >>> right_type("image/gif", ["text/csv", "image/png"])
+    "send a body of the type text/csv or image/png, not 'image/gif'"
     """
-    names = [name for name in takes if name not in UNNAMED]
+    is_image = content_type.startswith("image/")
+    names = [name for name in takes if name not in UNNAMED and (is_image or not name.startswith("image/"))]
     # Of a kind with several names, the first.
     shown = [name for name in names if name not in TYPES or name in {*NAMES.values()} - {NAMES["json"]}]
     others = " or ".join(part for part in (", ".join(shown[:-1]), *shown[-1:]) if part)
