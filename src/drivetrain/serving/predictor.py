@@ -244,7 +244,7 @@ def example_of(column: Any, kind: Any) -> Any:
             pass
     if column.nullable:
         return None
-    plain: dict[str, Any] = {"bool": False, "int": 0, "float": 0.0, "str": ""}
+    plain: dict[str, Any] = {"bool": False, "int": 0, "float": 0.0, "str": "text"}
     if column.kind in plain:
         return plain[column.kind]
     return msgspec.convert("2026-01-01" if column.kind == "date" else "2026-01-01T00:00:00", kind, strict=False)

@@ -102,6 +102,9 @@ def form_of(function: Callable[..., Any], *, batch: bool | None, place: Place) -
             place=place,
         )
     columns = [column_of(word, hint, place=place) for word, hint in wanted.items()]
+    # A default is what a request is shown with: it is known to be right.
+    defaults = {each.name: each.default for each in parameters if isinstance(each.default, bool | int | float | str)}
+    columns = [msgspec.structs.replace(each, example=defaults.get(each.name, each.example)) for each in columns]
     return Form(
         columns=columns,
         types={
