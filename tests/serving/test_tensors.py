@@ -112,6 +112,79 @@ def test_a_tensor_of_another_form_is_refused(tensor: Tensor, found: str) -> None
     assert (problem["field"], problem["found"]) == (tensor.name, found)
 
 
+def one_tensor(*lengths: int | None, **more: Any) -> Reader:
+    return Reader([Column(name="input", kind="tensor", dtype="float64", form={"shape": lengths}), *more.values()])
+
+
+def test_the_one_tensor_of_a_model_may_have_any_name() -> None:
+    reader = one_tensor(4)
+
+    found = rows_from(reader, [from_values("input-0", "FP32", [2, 4], [[1, 2, 3, 4], [5, 6, 7, 8]])], limit=10)
+
+    assert [row[0].tolist() for row in found] == [[1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+def test_the_one_column_that_must_be_given_may_have_any_name() -> None:
+    note = Column(name="note", kind="str", dtype="String", nullable=True)
+    text = Reader([Column(name="text", kind="str", dtype="String"), note])
+
+    assert rows_from(text, [from_values("input-0", "BYTES", [2, 1], ["a", "b"])], limit=10) == [
+        ("a", None),
+        ("b", None),
+    ]
+    assert rows_from(Reader([note]), [from_values("x", "BYTES", [1], ["a"])], limit=10) == [("a",)]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "shape", "wanted"),
+    [([4], [2, 3], "input, [rows, 4]"), ([None, 2], [2, 4], "input, [rows, any, 2]"), ([4], [4], "input, [rows, 4]")],
+)
+def test_the_one_tensor_in_another_shape_is_told_which_is_taken(lengths: Any, shape: list[int], wanted: str) -> None:
+    tensor = Tensor("input-0", "FP32", shape, [1.0] * int(np.prod(shape)))
+
+    (problem,) = refused(one_tensor(*lengths), [tensor], to=lambda *given: rows_from(*given, limit=10))
+
+    assert problem == {
+        "row": None,
+        "field": "input-0",
+        "found": f"FP32 of the shape {shape}",
+        "wanted": wanted,
+    }
+
+
+def test_one_tensor_is_not_taken_for_two_columns_that_must_be_given() -> None:
+    reader = one_tensor(4, text=Column(name="text", kind="str", dtype="String"))
+
+    (problem,) = refused(reader, [Tensor("x", "FP64", [1, 4], [1.0] * 4)], to=lambda *args: rows_from(*args, limit=9))
+
+    assert problem["wanted"] == "a tensor for each column: input, text"
+
+
+def whole(*names: str) -> Reader:
+    return Reader([Column(name=name, kind="int", dtype="Int64") for name in names])
+
+
+def one(name: str) -> Tensor:
+    return Tensor(name, "INT64", [1], [1])
+
+
+def test_a_column_is_known_by_its_name_with_hyphens() -> None:
+    given = [one("sepal-length"), one("sepal-width")]
+
+    assert rows_from(whole("sepal_length", "sepal_width"), given, limit=10) == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("reader", "given", "found"),
+    [
+        (whole("a_b-c", "a-b_c"), [one("a-b-c"), one("a-b_c")], "an unknown input"),
+        (whole("a_b", "c"), [one("a_b"), one("a-b")], "two tensors"),
+    ],
+)
+def test_a_name_that_may_mean_two_columns_is_refused(reader: Reader, given: list[Tensor], found: str) -> None:
+    assert refused(reader, given, to=lambda *args: rows_from(*args, limit=9))[0]["found"] == found
+
+
 @pytest.mark.parametrize("shape", [[-1], [], [1] * 9, [2**62, 2**62], [2**64]])
 def test_a_shape_that_cannot_be_is_refused(shape: list[int]) -> None:
     assert refused("x", "INT8", shape, [1])[0]["field"] == "x"

@@ -242,17 +242,62 @@ def _bad(name: str, found: str, right: str) -> RequestError:
 def rows_from(reader: Reader, tensors: Sequence[Tensor], *, limit: int) -> list[Row]:
     """Return the rows that tensors hold: one tensor a column, or a single one with all the numbers.
 
-    A tensor of a column has the shape [rows] or [rows, 1] and the column's name. The single one has another name and
-    the shape [rows, columns]: the numeric columns in the signature's order, with or without a numeric key. Numbers
-    come in any datatype that holds them: 2.0 is the whole number 2, and 1 is true; NaN is null where null may be.
+    A tensor of a column has the shape [rows] or [rows, 1] and the column's name, with hyphens or underscores. Where
+    only one column must be given, a single tensor that fits its shape may have any name. A single one with another name
+    and the shape [rows, columns] has the numeric columns in the signature's order, with or without a numeric key.
+    Numbers come in any datatype that holds them: 2.0 is the whole number 2, and 1 is true; NaN is null where null may
+    be.
 
     Raises:
         RequestError: 422 where something does not fit, 413 where there are more than `limit` rows.
     """
-    if len(tensors) == 1 and len(tensors[0].shape) == 2 and tensors[0].name not in reader.places:
-        return _split(reader, tensors[0], limit)
+    tensors = [_renamed(each, _meant(reader, each.name)) for each in tensors]
+    if len(tensors) == 1 and tensors[0].name not in reader.places:
+        (tensor,) = tensors
+        only = _only(reader)
+        if only is not None and not _wrong_shape(only, tensor.shape):
+            tensors = [_renamed(tensor, only.name)]
+        elif len(tensor.shape) == 2:
+            return _split(reader, tensor, limit)
+        elif only is not None:
+            raise _bad(tensor.name, _form(tensor), _asked(reader))
     rows, columns = _gathered(reader, tensors, limit)
     return from_columns(reader, columns, rows)
+
+
+def _meant(reader: Reader, name: str) -> str:
+    """Return the column whose name this is but for hyphens in place of underscores, or the name as it is."""
+    if name in reader.places:
+        return name
+    found = [each for each in reader.names if each.replace("-", "_") == name.replace("-", "_")]
+    return found[0] if len(found) == 1 else name
+
+
+def _renamed(tensor: Tensor, name: str) -> Tensor:
+    return tensor if tensor.name == name else Tensor(name, tensor.datatype, tensor.shape, tensor.values)
+
+
+def _only(reader: Reader) -> Column | None:
+    """Return the one column that must be given, or that there is; None where there are several."""
+    required = [each for each, may_lack in zip(reader.columns, reader.may_lack, strict=True) if not may_lack]
+    found = required or reader.columns
+    return found[0] if len(found) == 1 else None
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{tensor.datatype} of the shape {tensor.shape}"
+
+
+def _asked(reader: Reader) -> str:
+    """Return which single tensor is taken, in words."""
+    names = [column.name for column in reader.columns if column.kind in NUMERIC]
+    only = _only(reader)
+    if only is not None and {only.name, *names} == {only.name}:
+        lengths = ", ".join("any" if each == -1 else str(each) for each in shape_of(only)[1:])
+        return f"{only.name}, [rows{', ' if lengths else ''}{lengths}]"
+    if not names:
+        return f"a tensor for each column: {', '.join(reader.names)[:200]}"
+    return f"a tensor of numbers, [rows, {len(names)}] with {', '.join(names)[:200]}; or one for each column"
 
 
 def _gathered(reader: Reader, tensors: Sequence[Tensor], limit: int) -> tuple[int, dict[str, Any]]:
@@ -315,9 +360,7 @@ def _split(reader: Reader, tensor: Tensor, limit: int) -> list[Row]:
         raise too_many_rows(rows, limit)
     names = unnamed(reader, width, numeric=True)
     if tensor.datatype == "BYTES" or names is None:
-        numeric = [column.name for column in reader.columns if column.kind in NUMERIC]
-        right = f"a tensor of numbers, [rows, {len(numeric)}] with {', '.join(numeric)[:200]}; or one for each column"
-        raise _bad(tensor.name, f"{tensor.datatype} of the shape {tensor.shape}", right)
+        raise _bad(tensor.name, _form(tensor), _asked(reader))
     values = tensor.values
     if isinstance(values, np.ndarray) and not (values.dtype.kind == "f" and np.isnan(values).any()):
         values = values.tolist()
