@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 import msgspec
 
 from drivetrain.data.kinds.kind import MOST_LOGGED_BYTES
-from drivetrain.data.schema import Column
+from drivetrain.data.schema import Column, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _REFERENCE = "#/components/schemas/"
+# What is no more than a column of a table, by its type in a JSON schema.
+_SCALARS: dict[str, tuple[Kind, str]] = {
+    "boolean": ("bool", "Boolean"),
+    "integer": ("int", "Int64"),
+    "number": ("float", "Float64"),
+    "string": ("str", "String"),
+}
+_TYPES = {int: "integer", str: "string"}
 
 
 def structure_column(name: str, annotation: Any, *, nullable: bool = False) -> Column:
@@ -31,6 +39,44 @@ def structure_column(name: str, annotation: Any, *, nullable: bool = False) -> C
     (schema,), components = msgspec.json.schema_components([annotation], ref_template=_REFERENCE + "{name}")
     form: dict[str, Any] = {"schema": schema} | ({"components": dict(components)} if components else {})
     return Column(name=name, kind="structure", dtype=_told(annotation), nullable=nullable, form=form)
+
+
+def fields_of(column: Column) -> list[Column]:
+    """Return the fields of a record as columns, with the default of one that may be left out as its example.
+
+    What is more than a number, a text or a truth value, or may be null or absent, is a structure. Other structures,
+    and a record that may be null, have no fields.
+
+    >>> from typing import TypedDict
+    >>> answer = structure_column("answer", TypedDict("Answer", {"boxes": list[float], "output-0": int}))
+    >>> [(each.name, each.kind) for each in fields_of(answer)]
+    [('boxes', 'structure'), ('output-0', 'int')]
+    """
+    components = column.form.get("components", {})
+    schema = _referred(column.form["schema"], components)
+    if column.nullable or schema.get("type") != "object":
+        return []
+    required = schema.get("required", ())
+    return [_field(name, each, components, name in required) for name, each in schema.get("properties", {}).items()]
+
+
+def _field(name: str, schema: Mapping[str, Any], components: Mapping[str, Any], is_required: bool) -> Column:
+    found = _referred(schema, components)
+    types = {_TYPES.get(type(each), "") for each in found.get("enum", ())}
+    kind, dtype = _SCALARS.get(found.get("type") or (types.pop() if len(types) == 1 else ""), (None, ""))
+    default = schema.get("default")
+    if kind is None or not (is_required or "default" in schema):
+        form = {"schema": dict(schema), "components": dict(components)}
+        return Column(name=name, kind="structure", dtype="Any", nullable=True, example=default, form=form)
+    return Column(name=name, kind=kind, dtype=dtype, example=default)
+
+
+def _referred(schema: Mapping[str, Any], components: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a schema, or the one that it refers to."""
+    if "$ref" not in schema:
+        return schema
+    found: Mapping[str, Any] = components.get(str(schema["$ref"]).removeprefix(_REFERENCE), {})
+    return found
 
 
 class StructureKind:
