@@ -25,13 +25,15 @@ LOG = logging.getLogger("drivetrain.serving")
 
 # A client that is cut off while it sends does not see why: so many times the limit are let pass by unread.
 PATIENCE = 8
+# What asks whether a server lives and is ready, in each protocol that has it; probes send no token.
+_OPEN = frozenset({"/healthz", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready"})
 
 
 class Entrance:
     """What an application does before and after it answers.
 
     `hosts` are the names that the Host header may give; empty allows all. `token` is what every request must carry,
-    save those for /healthz and /readyz; empty asks for none. A body has `max_body_bytes` at most.
+    save those for the server's health; empty asks for none. A body has `max_body_bytes` at most.
     """
 
     def __init__(self, *, token: str, hosts: tuple[str, ...], max_body_bytes: int) -> None:
@@ -50,7 +52,7 @@ class Entrance:
                     raise RequestError(status=421, message=f"this server does not answer for the host {host[:100]!r}")
                 if len(self._known_hosts) < 64:
                     self._known_hosts.add(host)
-        if self._authorization and path not in ("/healthz", "/readyz"):
+        if self._authorization and path not in _OPEN:
             given = (headers.get("authorization") or "").encode(errors="replace")
             if not hmac.compare_digest(given, self._authorization):
                 message = "the token is missing or wrong: send `Authorization: Bearer TOKEN`"

@@ -250,7 +250,15 @@ def test_hosts_and_tokens_are_looked_at_once_for_all(project: Project) -> None:
         for path in ("/", "/nothing", "/prices/version", "/metrics", "/v2/models/worth", "/v2", "/prices"):
             assert client.get(path).status_code == 401, path
             assert client.get(path, headers={"host": "evil.example"}).status_code == 421, path
-        for path in ("/healthz", "/readyz", "/prices/healthz", "/telling/readyz"):
+        health = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
+        below = (
+            "/prices/healthz",
+            "/telling/readyz",
+            "/prices/v2/health/live",
+            "/telling/v2/health/ready",
+            "/prices/ping",
+        )
+        for path in (*health, *below):
             assert client.get(path).status_code == 200, path
         assert client.post("/prices/predict", json=HOUSE).status_code == 401
         assert client.post("/v1/chat/completions", json={"model": "worth"}).status_code == 401
