@@ -132,12 +132,19 @@ def test_bytes_of_every_value_survive_a_form(project: Project) -> None:
     with project.served("greying") as address:
         told = address.client.post("/predict", files={"photo": ("a.png", buffer.getvalue(), "image/png")}).json()
         with_top = address.client.post("/predict", data={"top": "3"}, files={"photo": ("a", picture())})
-        wrong = address.client.post("/predict", data={"top": "x"}, files={"photo": ("a", picture())})
+        wrong = [
+            address.client.post("/predict", data={"top": "abc"}, files={"photo": ("a", picture())}),
+            address.client.post("/predict?top=abc", content=picture(), headers={"content-type": "image/png"}),
+        ]
+        unknown = address.client.post("/predict", data={"tpo": "abc"}, files={"photo": ("a", picture())})
 
     seen = pillow.open(io.BytesIO(base64.b64decode(told["prediction"])))
     np.testing.assert_array_equal(np.asarray(seen), np.asarray(pillow.fromarray(noise).convert("L")))
     assert with_top.status_code == 200
-    assert wrong.status_code == 400
+    assert [each.status_code for each in wrong] == [422, 422]
+    expected = {"row": 0, "field": "top", "found": '"abc"', "wanted": "a whole number, or null"}
+    assert [each.json()["problems"] for each in wrong] == [[expected]] * 2
+    assert unknown.json()["problems"][0]["wanted"] == "did you mean top?"
 
 
 def test_the_log_has_a_digest_in_place_of_the_image(project: Project, colours: Address) -> None:

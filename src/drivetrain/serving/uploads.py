@@ -35,7 +35,8 @@ def as_json_body(request: Request, reader: Reader) -> bytes:
     """Return an upload as the JSON body that says the same.
 
     The body of an image is the one field that takes an image; other fields may stand in the query. In a form, the part
-    of a field that takes a text is that text, one that takes an image is its bytes, and any other is JSON.
+    of a field that takes a text is that text, one that takes an image is its bytes, and any other is JSON. What is no
+    JSON is a text, which the field takes or is refused with.
 
     Raises:
         RequestError: 400, the form cannot be read; 422, nothing here takes an image.
@@ -64,7 +65,13 @@ def _value(kind: str, value: bytes) -> str:
         told = value.decode()
     except UnicodeDecodeError:
         return _base64(value)
-    return _text(told) if kind in ("str", "date", "datetime") else told.strip() or "null"
+    if kind in ("str", "date", "datetime"):
+        return _text(told)
+    try:
+        msgspec.json.decode(told.strip() or "null")
+    except (msgspec.DecodeError, RecursionError):
+        return _text(told)
+    return told.strip() or "null"
 
 
 def _base64(value: bytes) -> str:
