@@ -160,6 +160,7 @@ WHAT_TO_DO = {
     "TryAgain": "Raise it in a step that has [`retry`](graphs.md#retries).",
     "GiveUp": "Raise it in a step that has [`retry`](graphs.md#retries), where no further try can help.",
     "RequestError": "A client's to mend: the answer names each field; see [refusals](serving.md#refusals).",
+    "UnreadableImage": "send the image whole: the answer names its row and field",
     "CallFailed": "Look at the called service that it names; see [calls](composition.md#when-a-call-fails).",
 }
 

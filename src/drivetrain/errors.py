@@ -33,6 +33,7 @@
     ├── TryAgain                a step raises it: what went wrong may be over in a moment
     ├── GiveUp                  a step raises it: trying again cannot help
     └── RequestError            a request to a service cannot be answered as it stands
+        ├── UnreadableImage     its head was well, and its pixels are not
         └── CallFailed          a service that it calls gave no answer
 
 A message says what was found and what would be right; the facts are attributes too. Each error is built from keyword
@@ -414,6 +415,15 @@ class RequestError(DrivetrainError):
         self.allowed, self.error_id, self.retry_after_s = list(allowed), error_id, retry_after_s
         self.facts = {"status": status, "message": message, "problems": self.problems}
         self.facts |= {"allowed": self.allowed, "error_id": error_id, "retry_after_s": retry_after_s}
+
+
+class UnreadableImage(RequestError):
+    """The pixels of an image cannot be read; whoever has the rows finds it among them by its digest."""
+
+    def __init__(self, *, reason: str, digest: str) -> None:
+        super().__init__(status=422, message=f"an image cannot be read: {reason}")
+        self.reason, self.digest = reason, digest
+        self.facts = {"reason": reason, "digest": digest}
 
 
 _WRONG = "refuses what it is asked"

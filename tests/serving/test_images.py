@@ -6,12 +6,14 @@ import base64
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from tests.serving.answering import Handler, answering
 from tests.serving.project import Address, Project
+from tests.serving.world import wait_until
 
 from drivetrain.data.kinds.fetch import fetched, got
 from drivetrain.data.kinds.image import Image, Images
@@ -201,8 +203,29 @@ def test_what_is_no_image_is_refused(colours: Address, value: Any, found: str) -
 def test_an_image_that_breaks_off_fails_alone(colours: Address) -> None:
     whole, broken = base64_of(picture(size=(100, 100))), base64_of(picture("JPEG", size=(150, 150))[:-400])
 
-    assert "cannot be read" in colours.refused({"photo": broken}, 422)["error"]
-    assert colours.predict({"photo": whole})["prediction"]["size"] == [100, 100]
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(colours.predict, [{"photo": whole}] * 20))
+        (problem,) = colours.refused({"photo": broken}, 422)["problems"]
+
+    assert {each["prediction"]["size"][0] for each in told} == {100}
+    assert (problem["row"], problem["field"]) == (0, "photo")
+
+
+@pytest.mark.parametrize(("rows", "broken"), [(2, 1), (300, 290)])
+def test_an_image_that_breaks_off_is_told_by_its_row_and_field(colours: Address, rows: int, broken: int) -> None:
+    sent = [{"photo": base64_of(picture(size=(9, 9)))} for _ in range(rows)]
+    sent[broken] = {"photo": base64_of(picture("JPEG", size=(150, 150))[:-400])}
+
+    told = colours.refused(sent, 422)
+
+    (problem,) = told["problems"]
+    assert told["error"] == "1 value does not fit the model's signature"
+    assert (problem["row"], problem["field"]) == (broken, "photo")
+    assert "an image that cannot be read: image file is truncated" in problem["found"]
+    assert "at most 40,000 pixels" in problem["wanted"]
+    job = colours.client.post("/jobs", json=sent).json()
+    wait_until(lambda: colours.client.get(f"/jobs/{job['id']}").json()["state"] == "failed")
+    assert f"photo of row {broken} is an image that cannot" in colours.client.get(f"/jobs/{job['id']}").json()["error"]
 
 
 @pytest.mark.parametrize(

@@ -30,13 +30,21 @@ _ENCODER = msgspec.json.Encoder()
 class Failure(msgspec.Struct, frozen=True):
     """Why a request got no prediction: a status, what to tell the client, and the id under which the log has more.
 
-    After `retry_after_s` a request that was turned away (503) would find room.
+    After `retry_after_s` a request that was turned away (503) would find room. `cause` is the error in which a model
+    refused the request itself.
     """
 
     status: int
     message: str
     error_id: str = ""
     retry_after_s: int = 1
+    cause: RequestError | None = None
+
+    def error(self) -> RequestError:
+        """Return it as the error that it is to the client."""
+        return self.cause or RequestError(
+            status=self.status, message=self.message, error_id=self.error_id, retry_after_s=self.retry_after_s
+        )
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -137,7 +145,7 @@ def _in_pieces(batch: Batch, share: Share, max_batch: int) -> list[Answered]:
 def failure_of(error: Exception, trace: Trace | None) -> Failure:
     """Return what a client is told of an error, and log one that is not the client's own, with its trace."""
     if isinstance(error, RequestError):  # the model says itself what is wrong with a request
-        return Failure(error.status, error.message, error.error_id)
+        return Failure(error.status, error.message, error.error_id, error.retry_after_s, error)
     error_id = new_id("error")
     LOG.error("%s: a request could not be answered%s", error_id, of_trace(trace), exc_info=error)
     return Failure(500, f"the model failed on this request; the server's log has more under {error_id}", error_id)

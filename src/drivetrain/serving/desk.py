@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from drivetrain.errors import RequestError, StoreUnavailable
+from drivetrain.errors import RequestError, StoreUnavailable, UnreadableImage
 from drivetrain.serving.batching import Failure, Form, Reply
 from drivetrain.serving.cache.rows import Rows
 from drivetrain.serving.cache.sharing import Sharing
@@ -20,6 +20,7 @@ from drivetrain.serving.logbook import Logbook
 from drivetrain.serving.patience import ENDLESS, Patience, unless_gone
 from drivetrain.serving.queue import Queue
 from drivetrain.serving.streaming import Streams
+from drivetrain.serving.unreadable import placed
 from drivetrain.serving.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -182,10 +183,7 @@ class Desk:
         if within_s is not None:
             patience = Patience(monotonic() + within_s)
         kept = live.reader.texts(rows) if texts is None else live.reader.kept(rows, texts)
-        if self.cached is None:
-            reply = await self._told(live, rows, kept, "values", patience)
-        else:
-            reply = await self.cached.answer(live, rows, kept, "values", patience, control)
+        reply = await self._answered(live, rows, kept, "values", patience, control)
         assert isinstance(reply, Reply)
         return reply
 
@@ -203,13 +201,25 @@ class Desk:
         Raises:
             RequestError: see `ask`.
         """
-        kept = live.reader.kept(rows, texts)
-        if self.cached is None:
-            reply = await self._told(live, rows, kept, form, patience)
-        else:
-            reply = await self.cached.answer(live, rows, kept, form, patience, control)
+        reply = await self._answered(live, rows, live.reader.kept(rows, texts), form, patience, control)
         assert isinstance(reply, str)
         return reply
+
+    async def _answered(
+        self,
+        live: Live,
+        rows: Sequence[Row],
+        texts: Sequence[msgspec.Raw],
+        form: Form,
+        patience: Patience,
+        control: Control | None,
+    ) -> str | Reply:
+        try:
+            if self.cached is None:
+                return await self._told(live, rows, texts, form, patience)
+            return await self.cached.answer(live, rows, texts, form, patience, control)
+        except UnreadableImage as error:
+            raise placed(error, live.reader, rows) from None
 
     async def keep_images(self, live: Live, rows: Sequence[Row]) -> None:
         """Keep the images of requests as artifacts, where the service says so.
@@ -247,12 +257,7 @@ class Desk:
         gone = patience.gone() if patience.gone is not None and self._queue.is_at_work else None
         reply = await (future if gone is None else unless_gone(future, gone))
         if isinstance(reply, Failure):
-            raise RequestError(
-                status=reply.status,
-                message=reply.message,
-                error_id=reply.error_id,
-                retry_after_s=reply.retry_after_s,
-            )
+            raise reply.error()
         return reply
 
     async def keep_labels(self, body: bytes) -> int:

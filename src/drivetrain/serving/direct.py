@@ -101,8 +101,7 @@ class Direct:
                 LOG.error("%s", error.message, exc_info=error)
             raise
         except Exception as error:  # the model is the user's, and may raise anything
-            failure = failure_of(error, trace_now())
-            raise RequestError(status=failure.status, message=failure.message, error_id=failure.error_id) from None
+            raise failure_of(error, trace_now()).error() from None
         finally:
             calling.end()
             self._counters.add("busy_ns", perf_counter_ns() - started)

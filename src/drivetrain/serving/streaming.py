@@ -16,6 +16,7 @@ from drivetrain.serving.calls.calling import Calling
 from drivetrain.serving.journal import Ended, Line
 from drivetrain.serving.live import picked
 from drivetrain.serving.source import END, Awaited, Single, Source, Threaded
+from drivetrain.serving.unreadable import placed
 from drivetrain.store.record import new_id
 from drivetrain.training.trace import of_trace, trace_now
 
@@ -173,8 +174,12 @@ class Streams:
                 pieces.append(event.data)
             elif event.kind == "error":
                 facts = event.data
-                status, message = facts["status"], facts["error"]
-                raise RequestError(status=status, message=message, error_id=facts.get("error_id", ""))
+                raise RequestError(
+                    status=facts["status"],
+                    message=facts["error"],
+                    problems=facts.get("problems", ()),
+                    error_id=facts.get("error_id", ""),
+                )
         return {**start, "prediction": pieces if streams else pieces[0]}
 
 
@@ -223,7 +228,9 @@ class _Stream:
         """Return what is told when the model raises."""
         self.ended = "error"
         if isinstance(error, RequestError):
-            return Event("error", {"status": error.status, "error": error.message})
+            told = placed(error, self._live.reader, [self._row])
+            problems = {"problems": told.problems} if told.problems else {}
+            return Event("error", {"status": told.status, "error": told.message, **problems})
         error_id = new_id("error")
         LOG.error("%s: a stream could not go on%s", error_id, of_trace(self._trace), exc_info=error)
         message = f"the model failed in this stream; the server's log has more under {error_id}"

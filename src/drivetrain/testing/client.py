@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from drivetrain.errors import NotFound, RequestError
+from drivetrain.errors import NotFound
 from drivetrain.serving.batching import Batch, Failure, answered, replies
 from drivetrain.serving.live import load, wanted
+from drivetrain.serving.unreadable import placed
 from drivetrain.store.record import new_id
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Client:
         parts, failures = answered(batch, self._terms.max_batch)
         (reply,) = replies(batch, parts, failures)
         if isinstance(reply, Failure):
-            raise RequestError(status=reply.status, message=reply.message)
+            raise placed(reply.error(), self._live.reader, batch.rows)
         assert isinstance(reply, str)
         told = msgspec.json.decode(reply)
         return told if single else told["predictions"]

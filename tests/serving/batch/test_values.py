@@ -364,6 +364,23 @@ def test_no_row_leads_out_of_the_folder_of_its_input(store: Store, tmp_path: Pat
         score(store, of(store, "colours"), pl.DataFrame({"photo": ["dogs/000.png"]}))
 
 
+def test_an_image_that_breaks_off_is_told_by_its_row_and_field(store: Store, tmp_path: Path) -> None:
+    photos = [picture((number, 0, 0), (200, 200)) for number in range(9)]
+    photos[4] = photos[4][: len(photos[4]) // 2]
+    pl.DataFrame({"photo": photos}).write_parquet(tmp_path / "in.parquet")
+    colours = of(store, "colours")
+
+    job = batch(store, colours, tmp_path / "in.parquet", tmp_path / "out.parquet", on_bad_row="skip", columns=()).run()
+
+    (reject,) = pl.read_ndjson(tmp_path / "out.rejects.ndjson").iter_rows(named=True)
+    assert (job.rows, job.rejected) == (8, 1)
+    assert (reject["row"], reject["field"]) == (4, "photo")
+    assert reject["found"].startswith("an image that cannot be read: ")
+    assert "an image (png, jpeg, webp)" in reject["wanted"]
+    with pytest.raises(BadRow, match=r"row 4 of in\.parquet, field 'photo': found an image that cannot be read"):
+        batch(store, colours, tmp_path / "in.parquet", tmp_path / "no.parquet", columns=()).run()
+
+
 def test_a_folder_of_images_is_an_input(store: Store, tmp_path: Path) -> None:
     names = photos(tmp_path / "photos", 30)
     wanted = batch(store, of(store, "colours"), tmp_path / "photos", tmp_path / "out.parquet", part_rows=7)

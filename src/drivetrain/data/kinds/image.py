@@ -13,7 +13,7 @@ import msgspec
 
 from drivetrain.data.kinds.fetch import fetched, host_of
 from drivetrain.data.schema import Column
-from drivetrain.errors import DeclarationError, MissingExtra, RequestError, UnknownName
+from drivetrain.errors import DeclarationError, MissingExtra, UnknownName, UnreadableImage
 from drivetrain.system.caller import caller
 
 if TYPE_CHECKING:
@@ -110,11 +110,16 @@ class Image:
         """The digest of the bytes."""
         return f"sha256:{sha256(self.data).hexdigest()}"
 
+    def has(self, digest: str) -> bool:
+        """Return whether its bytes are those of a digest; what has not been fetched is not."""
+        return "data" in vars(self) and self.digest == digest
+
     def pillow(self) -> PIL.Image.Image:
         """Return it as an image of Pillow, RGB and upright; of a moving one, the first picture.
 
         Raises:
-            RequestError: 422, its pixels cannot be read, or its address not be fetched.
+            UnreadableImage: its pixels cannot be read.
+            RequestError: 422, its address cannot be fetched.
         """
         from PIL import ImageOps
 
@@ -122,7 +127,7 @@ class Image:
             self._head  # noqa: B018  # of what was fetched, nothing is known before
             return ImageOps.exif_transpose(_opened(self.data, self._rules.formats)).convert("RGB")
         except (OSError, ValueError, SyntaxError) as error:
-            raise RequestError(status=422, message=f"an image cannot be read: {error}") from error
+            raise UnreadableImage(reason=str(error), digest=self.digest) from error
 
     def array(self) -> NDArray[np.uint8]:
         """Return its pixels, (height, width, 3)."""

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import polars as pl
 
-from drivetrain.errors import BadRow, DrivetrainError, Unreachable, UsageError, nearest
+from drivetrain.errors import BadRow, DrivetrainError, Unreachable, UnreadableImage, UsageError, nearest
 from drivetrain.serving.batch.answerer import answerer_of
 from drivetrain.serving.batch.folder import Folder
 from drivetrain.serving.batch.sizes import chunk_rows
 from drivetrain.serving.live import reason_of
 from drivetrain.serving.requests import MAX_PROBLEMS
+from drivetrain.serving.unreadable import placed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -103,10 +104,7 @@ class Scorer:
         answers, failures = self._answered(asked, stop_at_first=not may_go_on)
         if failures:
             places = (~bad).arg_true() if any_bad else pl.int_range(frame.height, eager=True)
-            rejects += [
-                Reject(file=file, row=first_row + places[place], found=why, wanted="a row that can be answered")
-                for place, why in failures.items()
-            ]
+            rejects += [Reject(file=file, row=first_row + places[place], **why) for place, why in failures.items()]
             if not may_go_on:
                 raise bad_row(rejects[0])
             failed = pl.Series([places[place] for place in failures], dtype=pl.UInt32)
@@ -144,18 +142,22 @@ class Scorer:
         version = pl.repeat(self._answerer.version.id, found.height, dtype=pl.String, eager=True)
         return found.with_columns(version.alias("version"))
 
-    def _answered(self, asked: pl.DataFrame, *, stop_at_first: bool) -> tuple[pl.DataFrame, dict[int, str]]:
+    def _answered(self, asked: pl.DataFrame, *, stop_at_first: bool) -> tuple[pl.DataFrame, dict[int, dict[str, str]]]:
         """Return the answers to the rows that have one, and why the others, by their place, have none."""
-        failures: dict[int, str] = {}
+        failures: dict[int, dict[str, str]] = {}
         found: list[pl.DataFrame] = []
 
         def fail(place: int, error: Exception) -> None:
-            failures[place] = reason_of(error).partition("\n")[0][:300]
+            why = {"field": "", "found": reason_of(error), "wanted": "a row that can be answered"}
+            if isinstance(error, UnreadableImage):
+                problems = placed(error, self._answerer.reader, [asked.row(place)]).problems
+                why |= {key: problem[key] for problem in problems[:1] for key in why}
+            failures[place] = why | {"found": why["found"].partition("\n")[0][:300]}
             self._failed += 1
             if max(len(failures), self._failed) > MOST_FAILURES:
                 raise DrivetrainError(
                     f"more than {MOST_FAILURES:,} rows fail in {self._answerer.version.id}, the last with "
-                    f"{failures[place]}",
+                    f"{failures[place]['found']}",
                     remedy="it is the model or the features function that is broken, not the rows",
                 ) from error
 

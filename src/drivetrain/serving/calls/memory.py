@@ -12,6 +12,7 @@ from drivetrain.errors import CallFailed, RequestError
 from drivetrain.serving.batching import Batch, Failure, Reply, answered, replies
 from drivetrain.serving.calls.exchange import failed, predictions_of
 from drivetrain.serving.live import load, reason_of, wanted
+from drivetrain.serving.unreadable import placed
 from drivetrain.store.record import new_id
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Memory:
         batch.names = [new_id("pred") for _ in batch.rows]
         (reply,) = replies(batch, *answered(batch, self._service.max_batch))
         if isinstance(reply, Failure):
-            raise RequestError(status=reply.status, message=reply.message, error_id=reply.error_id)
+            raise placed(reply.error(), live.reader, batch.rows)
         assert isinstance(reply, Reply)
         return reply
 

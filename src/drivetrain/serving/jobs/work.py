@@ -14,6 +14,8 @@ from drivetrain.serving.batching import class_names, line_for
 from drivetrain.serving.curve import Curve
 from drivetrain.serving.live import arm_of, reason_of, side_of
 from drivetrain.serving.queue import HARDLY_LONGER
+from drivetrain.serving.route import in_words
+from drivetrain.serving.unreadable import placed
 from drivetrain.store.record import new_id
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class Work:
         try:
             self._answer(job)
         except RequestError as error:
-            self._queue.fail(job, error.message)
+            self._queue.fail(job, in_words(error))
         except _RowFailed as error:
             error_id = new_id("error")
             LOG.error("%s: %s could not be answered", error_id, job.id, exc_info=error.__cause__)
@@ -143,8 +145,8 @@ class Work:
     def _answers(self, predictor: Arm, rows: Sequence[Row], begin: int, end: int) -> Answers:
         try:
             return predictor.answer(rows[begin:end])
-        except RequestError:  # the model says itself what is wrong with a row
-            raise
+        except RequestError as error:  # the model says itself what is wrong with a row
+            raise placed(error, predictor.reader, rows) from error
         except Exception as error:  # the model is the user's; which row it failed on is found by asking one by one
             for number in range(begin, end):
                 try:

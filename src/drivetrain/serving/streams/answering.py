@@ -12,6 +12,7 @@ from drivetrain.serving.batching import Batch, Failure, answered, line_of, repli
 from drivetrain.serving.journal import Journal, folder_of, one_line
 from drivetrain.serving.log import answers_in_log
 from drivetrain.serving.streams.message import Output, prediction_id
+from drivetrain.serving.unreadable import placed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +73,11 @@ class Answering:
             except RequestError as error:
                 dead.append(_put_aside(message, name, error.message, error.problems))
         failures = self._answer_fresh(live, fresh, told)
-        dead += [_put_aside(message, name, failures[name], []) for message, name, _ in fresh if name in failures]
+        dead += [
+            _put_aside(message, name, failures[name].message, failures[name].problems)
+            for message, name, _ in fresh
+            if name in failures
+        ]
         outputs = [
             Output(name, told[name], message.key, message.is_again)
             for message, name in zip(messages, names, strict=True)
@@ -92,7 +97,7 @@ class Answering:
 
     def _answer_fresh(
         self, live: Live, fresh: Sequence[tuple[Message, str, Row]], told: dict[str, bytes]
-    ) -> dict[str, str]:
+    ) -> dict[str, RequestError]:
         if not fresh:
             return {}
         batch = Batch(live)
@@ -108,9 +113,9 @@ class Answering:
             while len(self._lately) > REMEMBERED:
                 del self._lately[next(iter(self._lately))]
         failed = {}
-        for (message, name, _), reply in zip(fresh, replies(batch, parts, failures), strict=True):
+        for (message, name, row), reply in zip(fresh, replies(batch, parts, failures), strict=True):
             if isinstance(reply, Failure):
-                failed[name] = reply.message
+                failed[name] = placed(reply.error(), live.reader, [row])
             else:
                 assert isinstance(reply, str)
                 told[name] = f'{reply[:-1]},"message":{msgspec.json.encode(message.id).decode()}}}'.encode()
