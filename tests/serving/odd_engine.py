@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from email.utils import formatdate
 
 from tests.serving.answering import Handler, answer_at
 
@@ -30,7 +31,11 @@ class Engine(Handler):
         Engine.asked[does] = Engine.asked.get(does, 0) + 1
         names = ("authorization", "traceparent", "tracestate")
         Engine.headers_seen = {name: self.headers.get(name, "") for name in names}
-        if does.isdigit():
+        if does.startswith("after"):
+            status, asked = does.split()[1:]
+            when = formatdate(time.time() + 40, usegmt=True) if asked == "date" else asked
+            self.say(int(status), {"error": {"message": "no room"}}, **{"retry-after": when})
+        elif does.isdigit():
             self.say(int(does), {"error": {"message": f"the engine says {does}" if does < "500" else SECRET}})
         elif does == "slow":
             time.sleep(5)

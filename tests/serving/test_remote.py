@@ -170,6 +170,35 @@ def test_an_error_of_the_engine_is_one_of_ours(
     assert asked["authorization"] == "Bearer t0p"
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("asked", "told"), [("7", {"7"}), ("date", {"39", "40"}), ("soon", {"1", None})])
+def test_a_client_is_told_when_the_engine_wants_to_be_asked_again(
+    odd: tuple[Project, Address, str], status: int, asked: str, told: set[str | None]
+) -> None:
+    _, address, _ = odd
+    says(address, "fine")
+    content = f"after {status} {asked}"
+
+    seen = [
+        says(address, content),
+        says(address, content, stream=True),
+        address.client.post("/predict", json={"request": {"messages": [{"role": "user", "content": content}]}}),
+    ]
+
+    known = status if status == 429 or asked != "soon" else 502
+    assert [each.status_code for each in seen] == [known] * 3
+    assert {each.headers.get("retry-after") for each in seen} <= told
+
+
+def test_an_engine_without_room_is_not_one_that_fails(odd: tuple[Project, Address, str]) -> None:
+    says(odd[1], "fine")
+
+    seen = [says(odd[1], "after 503 0").json()["error"]["message"] for _ in range(7)]
+
+    assert set(seen) == {"the engine has no room at the moment"}
+    assert says(odd[1], "fine").status_code == 200
+
+
 @pytest.mark.parametrize("streams", [False, True])
 def test_the_engine_is_told_the_trace_with_a_new_parent(odd: tuple[Project, Address, str], streams: bool) -> None:
     project, address, engine = odd

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from math import inf
-from time import monotonic
+from email.utils import parsedate_to_datetime
+from math import ceil, inf
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -144,8 +145,8 @@ class Engine:
                     f"the engine at {self.address} has no room ({found.status_code}): {_words(found)}",
                     remedy="try again later, or with a smaller `concurrency=` in dt.Remote",
                 )
-            asked_s = found.headers.get("retry-after", "")
-            await asyncio.sleep(min(float(asked_s), _LONGEST_WAIT_S) if asked_s.isdecimal() else wait_s)
+            asked_s = _retry_after_s(found)
+            await asyncio.sleep(wait_s if asked_s is None else min(asked_s, _LONGEST_WAIT_S))
         try:
             return self._told(found, path)
         except Refused as error:
@@ -180,8 +181,8 @@ class Engine:
         """Return what the engine answers to a body of JSON.
 
         Raises:
-            RequestError: it refuses the request (its own status), fails (502), cannot be reached (503) or takes too
-                long (504).
+            RequestError: it refuses the request (its own status), has no room and says when it will have (503), fails
+                (502), cannot be reached (503) or takes too long (504).
         """
         async with self.stream(path, body, timeout_s=timeout_s) as found:
             try:
@@ -280,6 +281,11 @@ class Engine:
 
     async def _refuse(self, found: httpx.Response) -> None:
         status = found.status_code
+        retry_after_s = _retry_after_s(found)
+        if status == 503 and retry_after_s is not None:
+            self.breaker.succeeded()  # it is well, and has too much to do
+            message = "the engine has no room at the moment"
+            raise RequestError(status=503, message=message, retry_after_s=retry_after_s)
         if status >= 500:
             self.breaker.failed()
             raise RequestError(status=502, message=f"the engine failed on this request (its status is {status})")
@@ -293,7 +299,8 @@ class Engine:
             words = ""
         else:
             words = _words(found)
-        raise RequestError(status=status, message=words or f"the engine refuses this request ({status})")
+        message = words or f"the engine refuses this request ({status})"
+        raise RequestError(status=status, message=message, retry_after_s=1 if retry_after_s is None else retry_after_s)
 
     def _failed(self, error: httpx.HTTPError, timeout_s: float) -> RequestError:
         self.breaker.failed()
@@ -307,6 +314,17 @@ class Engine:
 def _within(until: float) -> asyncio.Timeout:
     """Return what ends a block with a TimeoutError at a moment by `time.monotonic`."""
     return asyncio.timeout(None if until == inf else max(0.0, until - monotonic()))
+
+
+def _retry_after_s(found: httpx.Response) -> int | None:
+    """Return after how many seconds an engine wants to be asked again; None where it does not say."""
+    told = found.headers.get("retry-after", "")
+    if told.isascii() and told.isdecimal() and len(told) < 7:
+        return int(told)
+    try:
+        return max(0, ceil(parsedate_to_datetime(told).timestamp() - time()))
+    except ValueError:
+        return None
 
 
 def _words(found: httpx.Response) -> str:
