@@ -175,6 +175,11 @@ class Live:
             raise RequestError(status=404, message=message)
         return found
 
+    def platform(self, version: Version) -> str:
+        """Return what runs one of the versions in the words of the Open Inference Protocol, `PROJECT_FORMAT`."""
+        arms = [arm for arm in (self.challenger, self.champion) if arm is not None and arm.version.id == version.id]
+        return f"drivetrain_{arms[0].build}"
+
     def pinned(self, number: str) -> Live:
         """Return what answers a request that names a version: the champion alone, while a challenger is tried too.
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from drivetrain.serving.requests import Reader, Row
     from drivetrain.serving.tensors import Described, Tensor
 
-PLATFORM = "drivetrain"
+PROJECT = "drivetrain"
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
 # Triton's client names no type.
 _BODIES = ("application/json", "application/octet-stream", *UNNAMED)
@@ -83,7 +83,7 @@ def refused(error: RequestError) -> Answer:
 
 
 class Oip:
-    """Answers in the Open Inference Protocol; the model's name is that of the registry, its versions are numbers."""
+    """Answers in the Open Inference Protocol; a model has the name it is asked for by, its versions are numbers."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -157,7 +157,7 @@ class Oip:
 
     async def server(self, request: Request) -> Answer:
         """Tell who answers, and what is understood beyond the core of the protocol."""
-        return _told({"name": PLATFORM, "version": __version__, "extensions": EXTENSIONS})
+        return _told({"name": PROJECT, "version": __version__, "extensions": EXTENSIONS})
 
     async def alive(self, request: Request) -> Answer:
         """Tell that the process lives."""
@@ -170,8 +170,8 @@ class Oip:
 
     async def model_ready(self, request: Request) -> Answer:
         """Tell whether the model, or one version of it, answers."""
-        version = self._versions(request)[0]
-        return _told({"name": version.model, "ready": True})
+        self._versions(request)
+        return _told({"name": _name(request), "ready": True})
 
     async def metadata(self, request: Request) -> Answer:
         """Tell which tensors the model takes and gives."""
@@ -179,9 +179,9 @@ class Oip:
         live = self._desk.live()
         return _told(
             {
-                "name": versions[0].model,
+                "name": _name(request),
                 "versions": [str(each.number) for each in versions],
-                "platform": PLATFORM,
+                "platform": live.platform(versions[0]),
                 "inputs": inputs_of(live.reader),
                 "outputs": Outputs(versions[0].signature).described,
             }
@@ -189,21 +189,22 @@ class Oip:
 
     async def config(self, request: Request) -> Answer:
         """Tell the same in the words of Triton's model configuration."""
-        version = self._versions(request)[0]
+        version, live = self._versions(request)[0], self._desk.live()
         return _told(
             {
-                "name": version.model,
-                "platform": PLATFORM,
-                "backend": PLATFORM,
+                "name": _name(request),
+                "platform": live.platform(version),
+                "backend": PROJECT,
                 "max_batch_size": 0,  # the number of rows is a dimension like any other, up to `max_rows`
-                "input": _configured(inputs_of(self._desk.live().reader)),
+                "input": _configured(inputs_of(live.reader)),
                 "output": _configured(Outputs(version.signature).described),
             }
         )
 
     async def statistics(self, request: Request) -> Answer:
         """Tell how much was answered, in the form of Triton's statistics; what we do not count is zero."""
-        return _told({"model_stats": statistics_of(self._desk, self._versions(request))})
+        told, name = statistics_of(self._desk, self._versions(request)), _name(request)
+        return _told({"model_stats": [{**each, "name": name} for each in told] if name else told})
 
     async def index(self, request: Request) -> Answer:
         """List the versions that answer."""
@@ -227,7 +228,7 @@ class Oip:
         all_binary = bool((asked.parameters or {}).get("binary_data_output", False))
         binary = {each.name: bool((each.parameters or {}).get("binary_data", all_binary)) for each in outputs}
         told = {
-            "model_name": live.champion.version.model,
+            "model_name": _name(request),
             "model_version": ",".join(sorted({each.rpartition("@")[2] for each in reply.versions}))
             or str(live.champion.version.number),
             **({} if asked.id is UNSET else {"id": asked.id}),
@@ -249,12 +250,17 @@ class Oip:
         return live.pinned(number) if number else live
 
     def _asked_live(self, request: Request) -> Live:
-        name = unquote(request.parameters.get("model", ""))
+        name = _name(request)
         if name and not self._desk.service.serves(name):
             raise RequestError(
                 status=404, message=f"there is no model {name[:60]!r} here; this is {self._desk.service.model!r}"
             )
         return self._desk.live()
+
+
+def _name(request: Request) -> str:
+    """Return the name that the model is asked for by; empty where a path names none."""
+    return unquote(request.parameters.get("model", ""))
 
 
 def _number(request: Request) -> str:

@@ -41,7 +41,10 @@ async def asked(address: str) -> dict[str, object]:
     }
     for name, binary in (("typed", False), ("raw", True)):
         answer = await client.infer(request(binary=binary))
-        told[name] = next(each for each in answer.outputs if each.name == "prediction").as_numpy().tolist()
+        prediction = next(each for each in answer.outputs if each.name == "prediction")
+        told[name] = prediction.as_numpy().tolist()
+        if not binary:
+            told["contents"] = list(prediction.data)
     await client.close()
     return told
 

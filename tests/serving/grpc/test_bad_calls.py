@@ -268,7 +268,8 @@ def test_the_requests_that_were_changed_are_right(running: GrpcServed, protos: P
         for is_raw in (True, False)
     ]
 
-    assert found[0].raw_output_contents[0] == found[1].raw_output_contents[0]
+    (prediction,) = found[1].outputs[0].contents.fp64_contents
+    assert found[0].raw_output_contents[0] == struct.pack("<d", prediction)
 
 
 def test_no_rows_are_answered_with_none(running: GrpcServed, protos: Protos) -> None:

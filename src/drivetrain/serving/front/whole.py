@@ -9,7 +9,7 @@ from drivetrain import __version__
 from drivetrain.serving.counters import merged
 from drivetrain.serving.media import UNNAMED
 from drivetrain.serving.native import HTML, PROMETHEUS
-from drivetrain.serving.oip import EXTENSIONS, PLATFORM, index_of, statistics_of
+from drivetrain.serving.oip import EXTENSIONS, PROJECT, index_of, statistics_of
 from drivetrain.serving.openai import models_of
 from drivetrain.serving.route import JSON, Answer, Request, Route, as_json
 
@@ -83,7 +83,7 @@ class Whole:
 
     async def server(self, request: Request) -> Answer:
         """Tell who answers, and what is understood beyond the core of the protocol."""
-        return Answer(200, JSON, as_json({"name": PLATFORM, "version": __version__, "extensions": EXTENSIONS}))
+        return Answer(200, JSON, as_json({"name": PROJECT, "version": __version__, "extensions": EXTENSIONS}))
 
     async def alive(self, request: Request) -> Answer:
         """Tell that the process lives."""

@@ -53,7 +53,7 @@ AT_ONCE = 256
 
 
 class Inference:
-    """Answers in tensors. The model goes by its own name, and a version by its number."""
+    """Answers in tensors. The model goes by the name it is asked for by, and a version by its number."""
 
     def __init__(self, desk: Desk, protos: Protos) -> None:
         self.desk, self._protos = desk, protos
@@ -102,7 +102,7 @@ class Inference:
             "ModelMetadataResponse",
             name=request.name,
             versions=_numbers(live),
-            platform=f"drivetrain_{live.champion.build}",
+            platform=live.platform(live.named(request.version)[0]),
             inputs=_shapes(inputs_of(live.reader)),
             outputs=_shapes(live.outputs.described),
         )
@@ -114,7 +114,7 @@ class Inference:
         lacking = dict(zip(live.reader.names, live.reader.may_lack, strict=True))
         config = {
             "name": request.name,
-            "platform": f"drivetrain_{live.champion.build}",
+            "platform": live.platform(live.named(request.version)[0]),
             "backend": "drivetrain",
             "input": [{**_configured(each), "optional": lacking[each.name]} for each in inputs_of(live.reader)],
             "output": [_configured(each) for each in live.outputs.described],
@@ -128,7 +128,7 @@ class Inference:
         live = self._live(request.name or self.desk.service.model, request.version)
         sums = self.desk.totals()
         found = {
-            "name": self.desk.service.model,
+            "name": request.name or self.desk.service.model,
             "version": _numbers(live)[0],
             "inference_count": sums.rows,
             "execution_count": sums.batches,
@@ -193,12 +193,15 @@ class Inference:
         rows = _rows(*given) if size_bytes <= QUICK_BYTES else await self.desk.aside(_rows, *given)
         reply = await self.desk.ask(live, rows, within_s=within_s, control=control)
         outputs = live.outputs.tensors(reply, wanted)
+        # In the form of the request: clients that send typed contents look for an answer there.
+        is_typed = any(each.HasField("contents") for each in request.inputs)
+        is_typed = is_typed and all(each.datatype in _CONTENTS for each in outputs)
         return self._message("ModelInferResponse")(
             model_name=request.model_name,
             model_version=_number_of(reply, live),
             id=request.id,
-            outputs=_shapes(outputs),
-            raw_output_contents=[to_bytes(each) for each in outputs],
+            outputs=[_typed(each) for each in outputs] if is_typed else _shapes(outputs),
+            raw_output_contents=[] if is_typed else [to_bytes(each) for each in outputs],
         )
 
     def _live(self, model: str, version: str) -> Live:
@@ -264,6 +267,12 @@ def _number_of(reply: Reply, live: Live) -> str:
 
 def _shapes(tensors: Iterable[Described | Tensor]) -> list[dict[str, Any]]:
     return [{"name": each.name, "datatype": each.datatype, "shape": each.shape} for each in tensors]
+
+
+def _typed(tensor: Tensor) -> dict[str, Any]:
+    is_text = tensor.datatype == "BYTES"
+    contents = {_CONTENTS[tensor.datatype]: [each.encode() for each in tensor.values] if is_text else tensor.values}
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape, "contents": contents}
 
 
 def _configured(tensor: Described) -> dict[str, Any]:
