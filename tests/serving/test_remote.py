@@ -190,6 +190,27 @@ def test_a_client_is_told_when_the_engine_wants_to_be_asked_again(
     assert {each.headers.get("retry-after") for each in seen} <= told
 
 
+def test_the_page_and_the_description_show_a_chat_that_can_be_sent(odd: tuple[Project, Address, str]) -> None:
+    _, address, _ = odd
+    says(address, "fine")
+    described = address.client.get("/openapi.json").json()["paths"]
+    shown = address.client.get("/docs").text.partition('id="forms">')[2].partition("</script>")[0]
+    forms = {each["name"]: each for each in json.loads(shown)}
+
+    told = {
+        name: address.client.post(each["path"], content=each["body"], headers={"content-type": each["type"]})
+        for name, each in forms.items()
+        if each["type"] != "text/csv"  # which holds no objects
+    }
+
+    assert {name: each.status_code for name, each in told.items() if not each.is_success} == {}
+    messages = [{"role": "user", "content": "Say hello."}]
+    assert told["/v1/chat/completions · json · one message"].json()["choices"][0]["message"]["content"] == "Say hello."
+    request = described["/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"]["one row"]
+    assert request["value"] == {"request": {"model": "assistant", "messages": messages}}
+    assert address.refused({"request": ["Say hello."]}, 422)["problems"][0]["field"] == "request"
+
+
 def test_an_engine_without_room_is_not_one_that_fails(odd: tuple[Project, Address, str]) -> None:
     says(odd[1], "fine")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import sha256
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,7 @@ from drivetrain.serving.events import EVENT_STREAM
 from drivetrain.serving.journal import Ended, Line, one_line
 from drivetrain.serving.patience import patiently
 from drivetrain.serving.ready import ReadyModel
-from drivetrain.serving.route import JSON, Answer, Request, Route, Streamed, as_json, extra_headers
+from drivetrain.serving.route import JSON, Answer, Bodies, Body, Request, Route, Streamed, as_json, extra_headers
 from drivetrain.serving.streaming import TOO_LATE
 from drivetrain.training.remote import LONGER_S, OpenAIModel
 from drivetrain.training.trace import trace_now
@@ -46,7 +47,7 @@ class OpenAI:
         return [
             Route("GET", "/v1/models", self.models, refuse=refusal, fits=_speaks),
             *[
-                Route("POST", path, self.passed, takes=("application/json",), refuse=refusal, fits=_speaks)
+                Route("POST", path, self.passed, ("application/json",), refusal, partial(_bodies, path), fits=_speaks)
                 for path in PASSED
             ],
         ]
@@ -272,6 +273,15 @@ def models_of(desk: Desk) -> list[dict[str, Any]]:
 
 def _speaks(live: Live) -> bool:
     return isinstance(getattr(live.champion, "model", None), OpenAIModel)
+
+
+def _bodies(path: str, live: Live) -> Bodies:
+    from drivetrain.serving.openapi import object_of
+
+    names = {"/v1/chat/completions": "messages", "/v1/completions": "prompt", "/v1/embeddings": "input"}
+    asked = object_of({"model": {"type": "string"}, names[path]: {}})
+    examples = {"one message": live.champion.examples["request"]} if names[path] == "messages" else {}
+    return Bodies({"application/json": Body(asked, examples)}, {"application/json": Body({"type": "object"})})
 
 
 def refusal(error: RequestError) -> Answer:

@@ -156,7 +156,7 @@ def example_request(live: Live) -> dict[str, Any]:
         if special is None:
             row[column.name] = example_of(column, kind)
         elif not may_lack:
-            row[column.name] = special.example(column)
+            row[column.name] = live.champion.examples.get(column.name) or special.example(column)
     plain: dict[str, Any] = msgspec.to_builtins(row)
     return plain
 

@@ -46,6 +46,7 @@ class Predictor:
 
     is_awaited = False
     calls: tuple[str, ...] = ()
+    examples: Mapping[str, Any] = {}
 
     def __init__(self, version: Version, reader: Reader, chosen: Chosen, features: Any) -> None:
         self.version, self.reader = version, reader

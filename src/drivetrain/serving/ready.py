@@ -17,7 +17,7 @@ from drivetrain.training.ready import Belongings, Loaded, Ready
 from drivetrain.training.remote import OpenAIModel, TritonModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from drivetrain.registry.version import Version
     from drivetrain.serving.requests import Row
@@ -46,6 +46,13 @@ class ReadyModel:
         # By rows, how long a batch took; nothing until it is measured.
         self.seconds: dict[int, float] = {}
 
+    @property
+    def examples(self) -> Mapping[str, Any]:
+        """What a request is shown with, by column, where its signature does not tell."""
+        if isinstance(self.model, OpenAIModel):
+            return {"request": {"model": self.version.model, "messages": [{"role": "user", "content": "Say hello."}]}}
+        return {}
+
     @classmethod
     def load(cls, store: Store, version: Version) -> ReadyModel:
         """Return a version ready to answer, loaded by the part as it was when the version was made.
@@ -58,7 +65,7 @@ class ReadyModel:
         belongings: Belongings = store.value(version.artifact, Belongings)
         model = part.answering(part.load(store, belongings), belongings)
         form = model.form if isinstance(model, CustomModel) else None
-        types, optional = (form.types, form.optional) if form else ({}, frozenset())
+        types, optional = (form.types, form.optional) if form else (getattr(model, "types", {}), frozenset())
         reader = reader_for(version.signature, types=types, optional=optional)
         build = getattr(model, "build", type(part).__name__.lower())
         calls = tuple(service.name for service in part.refers() if service.ROLE == "service")

@@ -187,6 +187,8 @@ class OpenAIModel:
 
     HEALTH = "/v1/models"
     is_awaited = True
+    # What checks a request.
+    types: ClassVar[dict[str, Any]] = {"request": dict[str, Any]}
 
     def __init__(self, engine: Engine, model: str, *, concurrency: int) -> None:
         self.engine, self.name, self.concurrency = engine, model, concurrency
