@@ -101,8 +101,17 @@ def nearest(name: str, known: Collection[str]) -> str:
     close = get_close_matches(name, known, n=1)
     if close:
         return f"did you mean {close[0]}?"
-    shown = sorted(known)[:12]
-    return f"the known ones are {', '.join(shown)}{', …' if len(known) > 12 else ''}" if shown else "there is none yet"
+    return listed(sorted(known))
+
+
+def listed(known: Sequence[str]) -> str:
+    """Return a remedy that lists what is known, the first twelve in their order.
+
+    >>> listed(["b", "a"])
+    'the known ones are b, a'
+    """
+    shown = ", ".join(known[:12])
+    return f"the known ones are {shown}{', …' if len(known) > 12 else ''}" if known else "there is none yet"
 
 
 class DeclarationError(DrivetrainError):
@@ -129,11 +138,14 @@ class UnknownMetric(UnknownName, AttributeError):  # type: ignore[misc]  # both 
         self.facts = {"evaluation": evaluation, "metric": metric, "known": self.known, "place": place}
 
 
+_RENAME = "rename one of the two; a class or function names its part after itself, so that `class Iris` declares 'iris'"
+
+
 class DuplicateName(DeclarationError):
     """Two parts claim one name."""
 
     def __init__(self, *, name: str, first: Place | None, place: Place | None = None) -> None:
-        super().__init__(f"{name!r} is declared already at {first}", remedy="rename one of the two", place=place)
+        super().__init__(f"{name!r} is declared already at {first}", remedy=_RENAME, place=place)
         self.name, self.first = name, first
         self.facts = {"name": name, "first": first, "place": place}
 

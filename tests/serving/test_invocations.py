@@ -141,7 +141,7 @@ def test_a_version_that_is_named_is_the_only_one_that_answers(store: Store) -> N
         ([], 400, "exactly one of dataframe_split, dataframe_records, instances, inputs, not an array"),
         ({"rows": [PLAIN]}, 400, "not rows"),
         ({"instances": [PLAIN], "inputs": [PLAIN]}, 400, "exactly one of"),
-        ({"instances": [{**PLAIN, "citi": 1}]}, 422, "citi of row 0 is an unknown field, and should be did you mean"),
+        ({"instances": [{**PLAIN, "citi": 1}]}, 422, "citi of row 0 is an unknown field: did you mean"),
         ({"instances": [PLAIN, {**PLAIN, "stops": 1.5}]}, 422, "stops of row 1 is 1.5"),
         ({"instances": [PLAIN, 5]}, 422, "something of row 1 is 5, and should be an object"),
         ({"instances": [[1, 2]]}, 422, "2 values without names"),

@@ -322,6 +322,11 @@ def test_a_file_that_changes_is_tried_as_a_canary_and_promoted(project: Project,
         ("@dt.predictor\nclass A:\n    def predict(self, x: int): ...\n", "does not say what it returns"),
         ("@dt.predictor\nclass A:\n    def predict(self, x: np.ndarray) -> int: ...\n", "dt.Tensor"),
         ("@dt.predictor\nclass A:\n    def predict(self, x: complex) -> int: ...\n", "no request can hold that"),
+        ("@dt.predictor\nclass A:\n    def predict(self, x: int) -> complex: ...\n", "no answer can hold that"),
+        (
+            "@dt.predictor\nclass Iris:\n    def predict(self, x: int) -> int: ...\niris = dt.Service(Iris)\n",
+            "`class Iris` declares 'iris'",
+        ),
         (
             '@dt.predictor(files={"w": "none.bin"})\nclass A:\n    def load(self, w): ...\n'
             "    def predict(self, x: int) -> int: ...\n",

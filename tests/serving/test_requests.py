@@ -3,10 +3,38 @@
 from __future__ import annotations
 
 import json
+from enum import Enum
 from typing import Any
 
 import pytest
 from tests.serving.world import ROW, Server
+
+from drivetrain.data.kinds.structure import structure_column
+from drivetrain.errors import RequestError
+from drivetrain.serving.requests import Reader
+
+
+class Country(Enum):
+    DE = "DE"
+    FR = "FR"
+
+
+def test_what_an_enumeration_takes_is_told_by_its_values() -> None:
+    reader = Reader([structure_column("country", Country)], types={"country": Country})
+
+    with pytest.raises(RequestError) as caught:
+        reader.one(b'{"country": "UK"}')
+
+    assert caught.value.problems[0]["wanted"] == 'one of "DE", "FR"'
+
+
+def test_the_paths_that_do_the_work_are_told_first(server: Server) -> None:
+    told = server.client.get("/zzzzzz").json()["error"]
+
+    first = told.partition("the known ones are ")[2].split(", ")
+    assert first[0] == "/predict"
+    assert {"/feedback", "/invocations", "/jobs", "/v2/models/{model}/infer"} <= set(first)
+    assert first[-1] == "…"
 
 
 def but(**changed: Any) -> bytes:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from drivetrain.errors import CallFailed, RequestError, nearest
+from drivetrain.errors import CallFailed, RequestError, listed
 from drivetrain.serving.patience import ENDLESS, Patience
 
 if TYPE_CHECKING:
@@ -84,12 +85,16 @@ def in_words(error: RequestError) -> str:
     >>> problem = {"row": 3, "field": "stops", "found": "null", "wanted": "a whole number"}
     >>> in_words(RequestError(status=422, message="1 value does not fit", problems=[problem]))
     '1 value does not fit: stops of row 3 is null, and should be a whole number'
+    >>> problem = {"row": 0, "field": "stps", "found": "an unknown field", "wanted": "did you mean stops?"}
+    >>> in_words(RequestError(status=422, message="1 value does not fit", problems=[problem]))
+    '1 value does not fit: stps of row 0 is an unknown field: did you mean stops?'
     """
     told = []
     for problem in error.problems[:3]:
         row = "" if problem["row"] is None else f" of row {problem['row']}"
         field = (problem["field"] or "something")[:60]
-        told.append(f"{field}{row} is {problem['found']}, and should be {problem['wanted']}")
+        should = ":" if problem["found"].startswith("an unknown ") else ", and should be"
+        told.append(f"{field}{row} is {problem['found']}{should} {problem['wanted']}")
     more = f"; and {len(error.problems) - 3} more" if len(error.problems) > 3 else ""
     return f"{error.message}: {'; '.join(told)}{more}" if told else error.message
 
@@ -157,14 +162,20 @@ class Routes:
                     methods, parameters = methods_there, match.groupdict()
                     break
         if methods is None:
-            remedy = nearest(path, [*self._exact, *self._open])
-            raise RequestError(status=404, message=f"there is nothing at {path[:100]}: {remedy}")
+            raise RequestError(status=404, message=f"there is nothing at {path[:100]}: {self._remedy(path)}")
         route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
             allowed = sorted(methods)
             message = f"{path} takes {' or '.join(allowed)}, not {method}"
             raise RequestError(status=405, message=message, allowed=allowed)
         return route, parameters
+
+    def _remedy(self, path: str) -> str:
+        """Return the path that is nearest, or those that there are: first what does the work."""
+        known = self._exact | {path: methods for path, (_, methods) in self._open.items()}
+        if close := get_close_matches(path, known, n=1):
+            return f"did you mean {close[0]}?"
+        return listed(sorted(known, key=lambda each: (each != "/predict", "POST" not in known[each])))
 
 
 def as_json(value: Any) -> str:

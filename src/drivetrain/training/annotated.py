@@ -113,15 +113,15 @@ def form_of(function: Callable[..., Any], *, batch: bool | None, place: Place) -
             if column.kind == "structure"
         },
         optional=optional,
-        output=column_of("prediction", given, place=place),
+        output=column_of("prediction", given, place=place, is_answer=True),
         is_batch=is_batch,
         streams=streams,
         is_async=inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function),
     )
 
 
-def column_of(name: str, hint: Any, *, place: Place) -> Column:
-    """Return the column of values of an annotation.
+def column_of(name: str, hint: Any, *, place: Place, is_answer: bool = False) -> Column:
+    """Return the column of values of an annotation; `is_answer` says that it is what a function returns.
 
     Raises:
         DeclarationError: no kind of value is behind it.
@@ -150,9 +150,10 @@ def column_of(name: str, hint: Any, *, place: Place) -> Column:
     try:
         return structure_column(name, hint, nullable=nullable)
     except TypeError as error:
+        what, holder, verb = ("what is returned", "answer", "give") if is_answer else (repr(name), "request", "take")
         raise DeclarationError(
-            f"{name!r} is annotated with {kind}, and no request can hold that: {error}",
-            remedy="take numbers, texts, lists, a dataclass, TypedDict or msgspec.Struct, a tensor "
+            f"{what} is annotated with {kind}, and no {holder} can hold that: {error}",
+            remedy=f"{verb} numbers, texts, lists, a dataclass, TypedDict or msgspec.Struct, a tensor "
             f"({', '.join(KINDS)}: see docs/models.md) or an image",
             place=place,
         ) from error

@@ -25,6 +25,8 @@ _SCALARS: dict[str, tuple[Kind, str]] = {
     "string": ("str", "String"),
 }
 _TYPES = {int: "integer", str: "string"}
+# So many values of an enumeration are told of one that does not fit.
+_MOST_TOLD = 20
 
 
 def structure_column(name: str, annotation: Any, *, nullable: bool = False) -> Column:
@@ -89,7 +91,11 @@ class StructureKind:
         return value
 
     def words(self, column: Column) -> str:
-        return f"a value of {column.dtype}"
+        known = _referred(column.form["schema"], column.form.get("components", {})).get("enum")
+        if known is None:
+            return f"a value of {column.dtype}"
+        told = [msgspec.json.encode(each).decode() for each in known[:_MOST_TOLD]]
+        return f"one of {', '.join(told)}{', …' if len(known) > _MOST_TOLD else ''}"
 
     def schema(self, column: Column) -> dict[str, Any]:
         return dict(column.form["schema"])
