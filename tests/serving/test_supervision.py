@@ -1,9 +1,11 @@
-"""Workers that die, whatever kills them, and the process that replaces them."""
+"""What the code of a class may do to a worker: wait, or kill it; and the process that replaces those that die."""
 
 from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 import httpx
@@ -18,20 +20,22 @@ if TYPE_CHECKING:
 
 SYSTEM = """
 import os
+import time
 
 import drivetrain as dt
 
 
 @dt.predictor
 class Fragile:
-    def predict(self, x: int) -> int:
+    def predict(self, x: int, seconds: float = 0.0) -> int:
+        time.sleep(seconds)
         if x == 999:
             os._exit(3)
         return 2 * x
 
 
 gate = dt.Gate(Fragile)
-doubling = dt.Service(Fragile)
+doubling = dt.Service(Fragile, timeout_s=1.5)
 """
 
 
@@ -65,6 +69,19 @@ def test_a_job_that_kills_whoever_answers_it_fails_and_the_server_goes_on(
 
     said = capfd.readouterr().err
     assert said.count("ended with exit code 3; what it was answering is lost, and another takes its place") == 2
+
+
+def test_a_class_that_was_quick_and_waits_for_once_holds_up_nobody_but_its_own(project: Project) -> None:
+    with project.served() as address, ThreadPoolExecutor() as pool:
+        for _ in range(50):
+            address.predict({"x": 4})
+        began = monotonic()
+        slow = pool.submit(address.client.post, "/predict", json={"x": 4, "seconds": 6.0})
+        sleep(0.3)
+        assert address.client.get("/healthz").status_code == 200
+        assert monotonic() - began < 1.4
+        assert slow.result().status_code == 504
+        assert monotonic() - began < 4
 
 
 def test_workers_end_with_the_server_also_where_that_is_killed(project: Project) -> None:

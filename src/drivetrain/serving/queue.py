@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from drivetrain.serving.logbook import Logbook
     from drivetrain.serving.requests import Row
 
-# What takes longer than this is answered in a thread, so that the loop goes on to take requests meanwhile.
+# What takes longer than this, or may, is answered in a thread, so that the loop goes on to take requests meanwhile.
 QUICK_S = 0.002
 # The latency that is aimed at where none is asked for; and the shortest that can be held, in times of one row: who
 # comes when a batch has just begun waits for it and for its own.
@@ -219,7 +219,7 @@ class Queue:
             curve = batch.live.curve
             expected_s = curve.typical_s(len(batch.rows))
             started = self._clock()
-            if expected_s > QUICK_S:
+            if expected_s > QUICK_S or batch.live.may_wait:
                 self._running, self._since, self._expected_s = asked, started, expected_s
                 self._wake_at(min(each.until for each in self._all()))
                 running = self._loop.run_in_executor(self._pool, _timed, batch, self._max_batch, self._clock)
