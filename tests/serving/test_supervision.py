@@ -71,6 +71,18 @@ def test_a_job_that_kills_whoever_answers_it_fails_and_the_server_goes_on(
     assert said.count("ended with exit code 3; what it was answering is lost, and another takes its place") == 2
 
 
+def test_a_job_of_a_class_tells_how_far_it_is(project: Project) -> None:
+    with project.served() as address:
+        job = address.client.post("/jobs", json=[{"x": 1, "seconds": 0.02}] * 60).json()["id"]
+        seen = set()
+        while (told := address.client.get(f"/jobs/{job}").json())["state"] in ("queued", "running"):
+            seen.add(told["done_rows"])
+            sleep(0.1)
+
+    assert told["state"] == "done"
+    assert len(seen - {0, 60}) >= 2
+
+
 def test_a_class_that_was_quick_and_waits_for_once_holds_up_nobody_but_its_own(project: Project) -> None:
     with project.served() as address, ThreadPoolExecutor() as pool:
         for _ in range(50):
