@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 from tests.serving.world import ROW, Server
 
+from drivetrain.data.schema import Column
+from drivetrain.errors import RequestError
+from drivetrain.serving.requests import Reader
+
 
 def but(**changed: Any) -> bytes:
     """Return the row with some fields changed; `...` takes one away."""
