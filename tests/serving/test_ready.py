@@ -112,6 +112,7 @@ def graph_bytes(*, scale: float = 1.0) -> bytes:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made = Project(tmp_path_factory.mktemp("ready"), SYSTEM, graph__onnx=graph_bytes())
     made.write("words/a.txt", "alpha")
+    made.write("words/text.txt", "any")  # the word of the examples
     made.write("words/b.txt", "beta")
     made.write("words/text.txt", "the word of examples")
     made.run()
