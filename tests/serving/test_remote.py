@@ -200,7 +200,8 @@ def test_the_page_and_the_description_show_a_chat_that_can_be_sent(odd: tuple[Pr
     told = {
         name: address.client.post(each["path"], content=each["body"], headers={"content-type": each["type"]})
         for name, each in forms.items()
-        if each["type"] != "text/csv"  # which holds no objects
+        # A table of CSV holds no objects, and a job asks the engine later, beside other tests.
+        if each["type"] != "text/csv" and each["path"] != "/jobs"
     }
 
     assert {name: each.status_code for name, each in told.items() if not each.is_success} == {}
