@@ -210,8 +210,40 @@ service = dt.Service(network)
 
     logits, _ = json.loads((folder / "expected.json").read_text())
     assert version["build"] == "onnx"
+    assert version["build_reason"] == "0 of 64 made-up examples differ"
     np.testing.assert_allclose([each["prediction"]["output_0"] for each in told], logits, atol=1e-5)
     network = loaded(folder, "class")
     assert onnx_build(network, tmp_path / "one.onnx")["differing_rows"] == 0
     found = onnx_build(loaded(folder, "net.pt"), tmp_path / "two.onnx")
     assert found["reason"].startswith("there is no ONNX build") or found["differing_rows"] == 0
+
+
+@pytest.mark.slow
+def test_a_network_that_has_no_onnx_build_says_so_and_tells_no_agreement(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="torch makes ONNX with it")
+    pytest.importorskip("onnxruntime")
+    source = """
+import drivetrain as dt
+
+network = dt.torch("net.pt2", onnx=True)
+gate = dt.Gate(network)
+service = dt.Service(network)
+"""
+
+    class Bessel(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return torch.special.i0e(x)  # which ONNX has no operation for
+
+    free = {0: torch.export.Dim("rows")}
+    program = torch.export.export(Bessel(), (torch.zeros(2, 3),), dynamic_shapes=(free,))
+    torch.export.save(program, tmp_path / "net.pt2")
+    project = Project(tmp_path, source)
+    project.run()
+    curves = project.command("show", "--json").stdout
+
+    with project.served() as address:
+        version = address.client.get("/version").json()["champion"]
+
+    assert version["build"] == "torch"
+    assert version["build_reason"].startswith("there is no ONNX build: ")
+    assert "onnx_differing_rows" not in curves
