@@ -41,7 +41,26 @@ def test_a_guess_ends_with_the_first_batch() -> None:
 
     assert before == (True, 1.0)
     assert not seen.is_guess
-    assert [seen.typical_s(rows) for rows in (1, 7, 20, 64)] == pytest.approx([0.005] * 4)
+    # At worst, more rows take more time by as much.
+    assert [seen.typical_s(rows) for rows in (1, 7, 20, 64)] == pytest.approx([0.005, 0.005, 0.005, 0.016])
+
+
+def test_what_nobody_had_measured_is_tried_with_more_rows_until_that_is_slow() -> None:
+    clock = Clock()
+    quick, slow = Curve({}, clock=clock), Curve({}, clock=clock)
+    tried: dict[Curve, list[int]] = {quick: [], slow: []}
+    for each, per_row_s in ((quick, 0.0), (slow, 0.05)):
+        for _ in range(8):
+            rows = each.worth_trying(each.rows_within(0.1, most=256), most=256, risk_s=0.2)
+            tried[each].append(rows)
+            each.add(rows, 0.05 + per_row_s * (rows - 1))
+
+    assert tried[quick][-1] == 256
+    assert sorted(tried[quick]) == tried[quick]
+    assert tried[slow][-1] == 2
+    clock.now += 11  # it may have become quicker
+    assert slow.worth_trying(2, most=256, risk_s=0.2) == 4
+    assert curve().worth_trying(2, most=256, risk_s=0.2) == 2
 
 
 def test_a_step_is_followed_within_as_many_batches_as_are_remembered() -> None:

@@ -68,6 +68,33 @@ def test_nobody_is_turned_away_by_a_guess(store: Store, tmp_path: Path) -> None:
     assert statuses(world.run(work)) == {200: 301}
 
 
+@pytest.mark.parametrize("per_s", [15, 30, 50])
+def test_of_a_class_that_nobody_has_measured_too_many_are_turned_away_and_none_expires(
+    store: Store, tmp_path: Path, per_s: int
+) -> None:
+    # 20 a second are possible, and as a batch they take as long as one by one.
+    world = World(store, tmp_path, steady(0.0, 0.05), timeout_s=2.0, max_batch=256)
+    world.live.curve = Curve({}, clock=world.clock)
+
+    seen = world.run(lambda: world.stream(per_s=per_s, seconds=10))
+
+    assert set(statuses(seen)) <= {200, 503}
+    assert statuses(seen)[200] >= min(per_s, 20) * 10
+
+
+def test_of_a_class_that_nobody_has_measured_batches_are_as_large_as_they_are_worth(
+    store: Store, tmp_path: Path
+) -> None:
+    # One row takes 51 ms, and fifty take 100: 500 a second.
+    world = World(store, tmp_path, steady(0.05, 0.001), timeout_s=2.0, max_batch=256)
+    world.live.curve = Curve({}, clock=world.clock)
+
+    seen = world.run(lambda: world.stream(per_s=450, seconds=10))
+
+    assert statuses(seen)[200] >= 0.99 * 4500
+    assert share_within(seen, 0.3) >= 0.99
+
+
 def test_what_arrives_while_a_slow_version_works_is_the_next_batch(store: Store, tmp_path: Path) -> None:
     world = World(store, tmp_path, steady(0.2))
 

@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 from tests.serving.world import ROW, Server
 
+from drivetrain.data.schema import Column
+from drivetrain.errors import RequestError
+from drivetrain.serving.requests import Reader
+
 
 def but(**changed: Any) -> bytes:
     """Return the row with some fields changed; `...` takes one away."""
@@ -201,3 +205,10 @@ def test_a_misspelled_field_is_told_its_nearest_name(server: Server) -> None:
     )
 
     assert seen.json()["problems"][0]["wanted"] == "did you mean wind?"
+
+
+def test_an_array_where_one_row_is_asked_for_is_named() -> None:
+    reader = Reader([Column(name="x", kind="float", dtype="Float64")])
+
+    with pytest.raises(RequestError, match="the body is an array, and one row is an object"):
+        reader.one(b' [{"x": 1.0}]')

@@ -27,13 +27,26 @@ if TYPE_CHECKING:
     from drivetrain.system.settings import Project
 
 ENOUGH_BYTES = 1 << 30
+# What each extra brings, by the names that are imported.
 _EXTRAS = {
-    "sklearn": "sklearn",
-    "skops": "sklearn",
-    "onnxruntime": "onnx",
-    "skl2onnx": "onnx",
-    "pandas": "pandas",
-    "grpc": "grpc",
+    "sklearn": ("sklearn", "skops"),
+    "onnx": ("onnxruntime", "onnx", "skl2onnx", "onnxmltools"),
+    "pandas": ("pandas", "pyarrow"),
+    "arrow": ("pyarrow",),
+    "lightgbm": ("lightgbm",),
+    "xgboost": ("xgboost",),
+    "torch": ("torch", "safetensors"),
+    "images": ("PIL",),
+    "remote": ("httpx",),
+    "grpc": ("grpc", "google.protobuf"),
+    "redis": ("redis",),
+    "nats": ("nats",),
+    "kafka": ("confluent_kafka",),
+    "pubsub": ("google.cloud.pubsub",),
+    "cloud": ("obstore",),
+    "postgres": ("adbc_driver_postgresql", "pyarrow"),
+    "ray": ("ray",),
+    "figures": ("matplotlib",),
 }
 
 
@@ -45,18 +58,26 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     found: str
 
 
+def _is_there(library: str) -> bool:
+    try:
+        return find_spec(library) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        return False
+
+
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--file", help="the system's file, when it is not the project's own")
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
     findings = [Finding(what="python", state="ok", found=".".join(map(str, sys.version_info[:3])))]
-    findings += [
-        Finding(what=name, state="ok", found="installed")
-        if find_spec(name) is not None
-        else Finding(what=name, state="missing", found=f'optional: pip install "drivetrain[{extra}]"')
-        for name, extra in _EXTRAS.items()
-    ]
+    installed = [extra for extra, libraries in _EXTRAS.items() if all(map(_is_there, libraries))]
+    lacking = [extra for extra in _EXTRAS if extra not in installed]
+    if installed:
+        findings.append(Finding(what="extras", state="ok", found=", ".join(installed)))
+    if lacking:
+        found = f'optional: pip install "drivetrain[NAME]" for {", ".join(lacking)}'
+        findings.append(Finding(what="extras", state="missing", found=found))
     project = find_project(profile=options.profile)
     findings += _project(project, options.file)
     findings += _store(project)

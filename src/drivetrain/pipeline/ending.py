@@ -15,15 +15,15 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def end_with_parent(number: signal.Signals = signal.SIGTERM) -> Callable[[], None] | None:
+def end_with_parent(number: signal.Signals = signal.SIGTERM, *, parent: int = 0) -> Callable[[], None] | None:
     """Return what a child process calls before it begins, so that it is ended when its parent dies; None off Linux.
 
-    SIGTERM, the default, lets a server end its own workers.
+    SIGTERM, the default, lets a server end its own workers. The `parent` is this process, where it is not named.
     """
     if sys.platform != "linux":
         return None
     prctl: Any = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
+    parent = parent or os.getpid()
 
     def ask() -> None:
         prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)

@@ -7,6 +7,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import RequestError
+from drivetrain.serving.bare import Bare
 from drivetrain.serving.cache.control import control_of
 from drivetrain.serving.encoding import WORTH_BYTES
 from drivetrain.serving.entrance import failed
@@ -48,7 +49,9 @@ class App(Worker):
         self.desk = exchange.desk(self.service)
         self._jobs = JobsApi(self.desk, self.config, base=base)
         invocations = Invocations(self.desk)
-        protocols = (Oip(self.desk), invocations, OpenAI(self.desk, invocations.models), self._jobs)
+        protocols = (
+            Bare(self.desk), Oip(self.desk), invocations, OpenAI(self.desk, invocations.models), self._jobs,
+        )  # fmt: skip
         others = [route for protocol in protocols for route in protocol.routes()]
         self._native = Native(self.desk, others, self.more_metrics, base=base)
         self._routes = Routes([*self._native.routes(), *others])

@@ -19,6 +19,9 @@ QUICK_S, QUICK_EVERY_S = 0.001, 0.01
 GUESS_S = 1.0
 # A size that was not seen for so long is taken to have changed as the others have.
 STALE_S = 1.0
+# Where a guess was the beginning: more rows than were tried are tried, up to so many times as many; and, where they
+# were slow, again after so long.
+GROWTH, AGAIN_S = 8, 10.0
 
 
 class _Size:
@@ -36,10 +39,11 @@ class Curve:
     """The time of a batch as a function of its rows, kept in step with what is measured.
 
     `known` are seconds by rows to begin with; without any, the curve is a guess until a first batch tells how slow
-    everything is. For each size there are two figures of its last fifteen batches: the
-    typical time, which is the mean of the middle half, and the likely worst, which one batch in eight exceeds. In
-    between it is linear. A size that has not come up for a while is assumed to have become slower or quicker by the
-    same factor as the sizes that have.
+    everything is, and what more rows take is then found out by trying (`worth_trying`).
+
+    For each size there are two figures of its last fifteen batches: the typical time, which is the mean of the middle
+    half, and the likely worst, which one batch in eight exceeds. In between it is linear. A size that has not come up
+    for a while is assumed to have become slower or quicker by the same factor as the sizes that have.
 
     >>> curve = Curve({1: 0.010, 64: 0.073})
     >>> curve.typical_s(32)
@@ -52,7 +56,7 @@ class Curve:
         self._clock = clock
         # How slow everything is, compared with when the curve began.
         self._pace = 1.0
-        self.is_guess = not known
+        self.is_guess = self._began_as_guess = not known
         begun = known or {1: GUESS_S, 64: GUESS_S}
         self._sizes = {rows.bit_length(): _Size(rows, seconds, 1.0) for rows, seconds in begun.items()}
         # (rows, typical seconds, likely worst seconds), by rows.
@@ -75,16 +79,19 @@ class Curve:
         now = self._clock()
         if now - size.at > STALE_S and len(size.times) > size.new:  # what it remembers beside the new ones is old
             size.times = deque(list(size.times)[-size.new :], maxlen=RECENT)
+        if self.is_guess:  # nothing that was guessed counts any longer
+            self.is_guess, self._sizes = False, {round(size.rows).bit_length(): size}
+        is_new = self._began_as_guess and len(size.times) == size.new
         size.new, size.at = 0, now
         # One batch that had to wait for the processor tells nothing: what was known counts as the others.
-        known = [] if self.is_guess else [self.typical_s(size.rows)] * (FEW - len(size.times))
-        self.is_guess = False
+        known = [] if self._began_as_guess else [self.typical_s(size.rows)] * (FEW - len(size.times))
         times = sorted([*size.times, *known])
         count = len(times)
-        cut = max(count // 4, bool(known))
+        cut = max(count // 4, bool(known), count == FEW)
         middle = times[cut : count - cut]
         typical_s = max(sum(middle) / len(middle), 1e-7)
-        self._pace = size.anchor * typical_s / max(size.typical_s, 1e-7)
+        if not is_new:
+            self._pace = size.anchor * typical_s / max(size.typical_s, 1e-7)
         size.typical_s, size.likely_s, size.anchor = typical_s, times[-1 - max(bool(known), count // 8)], self._pace
         self._draw(now)
 
@@ -115,6 +122,26 @@ class Curve:
             middle = (low + high) // 2
             low, high = (middle, high) if self._at(middle, 2) <= seconds else (low, middle)
         return low
+
+    def worth_trying(self, rows: int, *, most: int, risk_s: float) -> int:
+        """Return how many rows to answer at once, up to `most`, where by the curve `rows` are quick enough.
+
+        Of a model that was measured before, as many. Of another one they are more, as long as no batches tell
+        otherwise: at worst each row costs what it does now, and then they take `risk_s`, or twice as long as now.
+
+        >>> curve = Curve({})
+        >>> curve.add(1, 0.050)
+        >>> curve.worth_trying(1, most=256, risk_s=0.2)
+        4
+        """
+        if not self._began_as_guess or self.is_guess:
+            return rows
+        rows = min(rows, GROWTH * max(1, round(max(size.rows for size in self._sizes.values()))))
+        beyond = [size for size in self._sizes.values() if size.rows > rows and size.times]
+        if sum(len(size.times) for size in beyond) >= FEW and self._clock() - max(e.at for e in beyond) < AGAIN_S:
+            return rows
+        at_worst = min(GROWTH * rows, int(risk_s * rows / self.likely_s(rows)))
+        return min(most, max(2 * rows, at_worst))
 
     def measured(self) -> dict[int, float]:
         """Return the typical seconds by rows, as they are measured now."""

@@ -120,6 +120,8 @@ class Live:
         # Whether answers come in pieces, or are awaited one by one; neither goes through the batches.
         self.streams = any(arm.version.signature.streams for arm in arms)
         self.is_awaited = any(arm.is_awaited for arm in arms)
+        # Whether a batch may take any time: the loop then never waits for one.
+        self.may_wait = any(arm.may_wait for arm in arms)
         self.curve = Curve(champion.seconds if challenger is None else _together(champion.seconds, challenger.seconds))
 
     @cached_property

@@ -44,7 +44,7 @@ class Predictor:
     should. `seconds` tells by rows how long a batch took when it was loaded.
     """
 
-    is_awaited = False
+    is_awaited = may_wait = False
     calls: tuple[str, ...] = ()
 
     def __init__(self, version: Version, reader: Reader, chosen: Chosen, features: Any) -> None:

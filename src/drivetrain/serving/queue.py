@@ -25,15 +25,16 @@ if TYPE_CHECKING:
     from drivetrain.serving.logbook import Logbook
     from drivetrain.serving.requests import Row
 
-# What takes longer than this is answered in a thread, so that the loop goes on to take requests meanwhile.
+# What takes longer than this, or may, is answered in a thread, so that the loop goes on to take requests meanwhile.
 QUICK_S = 0.002
 # The latency that is aimed at where none is asked for; and the shortest that can be held, in times of one row: who
 # comes when a batch has just begun waits for it and for its own.
 TARGET_S, SHORTEST_ROWS = 0.1, 2.5
 # The share of it that waiting and predicting may take; the rest is for the request's way in and out.
 AIM = 0.9
-# Rows that make a batch hardly longer than one row does are welcome, whatever the target is.
-HARDLY_LONGER = 1.25
+# Rows that make a batch hardly longer than one row does are welcome, whatever the target is; and where none is asked
+# for, so are those that make it twice as long: of many models these are dozens.
+HARDLY_LONGER, TWICE_AS_LONG = 1.25, 2.0
 
 Outcome = tuple[list[Answered], dict[int, Failure]]
 
@@ -218,7 +219,7 @@ class Queue:
             curve = batch.live.curve
             expected_s = curve.typical_s(len(batch.rows))
             started = self._clock()
-            if expected_s > QUICK_S:
+            if expected_s > QUICK_S or batch.live.may_wait:
                 self._running, self._since, self._expected_s = asked, started, expected_s
                 self._wake_at(min(each.until for each in self._all()))
                 running = self._loop.run_in_executor(self._pool, _timed, batch, self._max_batch, self._clock)
@@ -254,7 +255,11 @@ class Queue:
         target_s = max(self._target_s or TARGET_S, SHORTEST_ROWS * one_s)
         if self._target_s is not None:
             self._promise_s = AIM * min(target_s, self._timeout_s)
-        self._limit = curve.rows_within(max(AIM * target_s / 2, HARDLY_LONGER * one_s), most=self._max_batch)
+        longer = TWICE_AS_LONG if self._target_s is None else HARDLY_LONGER
+        holds = curve.rows_within(max(AIM * target_s / 2, longer * one_s), most=self._max_batch)
+        # Who is promised an answer gets it as well where a trial turns out to be slow.
+        spare_s = self._promise_s / AIM * (1 - AIM)
+        self._limit = curve.worth_trying(holds, most=self._max_batch, risk_s=spare_s)
         self._limit_s = curve.typical_s(self._limit)
 
     def _next(self) -> list[Asked]:

@@ -47,6 +47,8 @@ class ReadyModel:
         self.form = model.form if isinstance(model, CustomModel) else None
         is_async = self.form is not None and self.form.is_async and not self.form.streams
         self.is_awaited = is_async or getattr(model, "is_awaited", False)
+        # A class may wait for something else at any time, such as a database, however quick it was before.
+        self.may_wait = self.form is not None
         # The services that it calls.
         self.calls = calls
         self._outputs = version.signature.outputs

@@ -98,6 +98,8 @@ class Reader:
         try:
             row: Row = astuple(self._one(body))
         except (msgspec.MsgspecError, ValueError, RecursionError):
+            if body.lstrip()[:1] == b"[":
+                raise RequestError(status=422, message="the body is an array, and one row is an object") from None
             raise self.explain(body) from None
         absent = row.count(UNSET)
         # A name that stands twice has one key too many. Nearly everyone writes no space before the colon; where

@@ -11,6 +11,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import Refused, UsageError
+from drivetrain.pipeline.ending import end_with_parent
 from drivetrain.serving.app import App
 from drivetrain.serving.calls.addresses import Addresses, addresses_of
 from drivetrain.serving.config import Config, is_loopback
@@ -139,7 +140,11 @@ def check_grpc(host: str, port: int, *, http_port: int, instead: str = "--grpc-p
         check_port(host, port, instead=instead)
 
 
-def _load(target: str, make: Callable[..., App], service: Terms | tuple[Terms, ...], config: Config) -> Any:
+def _load(
+    target: str, parent: int, make: Callable[..., App], service: Terms | tuple[Terms, ...], config: Config
+) -> Any:
+    if (ends_with := end_with_parent(parent=parent)) is not None:
+        ends_with()
     if isinstance(service, Terms):
         return make(service, config)
     from drivetrain.serving.front.front import Front
@@ -157,7 +162,8 @@ def run(launch: Launch, make: Callable[..., App] = App) -> None:
 
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.http import HTTP1Settings
-    from granian.server.mp import MPServer
+
+    from drivetrain.serving.supervision import Supervised
 
     try:
         import uvloop  # noqa: F401  # granian takes it by itself; here only whether it is there
@@ -170,7 +176,7 @@ def run(launch: Launch, make: Callable[..., App] = App) -> None:
     # A worker begins as a clean process: one forked off would inherit polars' threads in the middle of their work.
     multiprocessing.set_start_method("spawn", force=True)
     config = launch.config
-    server = MPServer(
+    server = Supervised(
         launch.name,
         address=config.host.strip("[]"),
         port=config.port,
@@ -186,7 +192,8 @@ def run(launch: Launch, make: Callable[..., App] = App) -> None:
     )
     if launch.words:
         Thread(target=_say_when_it_answers, args=(launch,), daemon=True).start()
-    server.serve(target_loader=partial(_load, make=make, service=launch.service, config=config))
+    load = partial(_load, parent=os.getpid(), make=make, service=launch.service, config=config)
+    server.serve(target_loader=load)
 
 
 def _say_when_it_answers(launch: Launch) -> None:

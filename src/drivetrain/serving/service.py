@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -18,6 +19,12 @@ from drivetrain.training.metrics import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# Where a service answers by itself: these paths, and all that are below some of them.
+TAKEN = re.compile(
+    r"/(docs|feedback|health|healthz|invocations|metrics|openapi\.json|ping|predict|readyz|service\.proto|stream|version"
+    r"|v1/(chat/completions|completions|embeddings|models)|(jobs|models|v1/models|v2)(/.*)?)"
+)
 
 
 class Canary(msgspec.Struct, frozen=True, kw_only=True, metaclass=Declared):
@@ -58,6 +65,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     max_stream_bytes: int = 16 << 20
     max_sockets: int = 2_000
     keep_images: bool = False
+    route: str = ""
     jobs: Jobs = Jobs()
     cache: Cache | None = None
     # The services that its model calls.
@@ -90,7 +98,8 @@ class Service(Part, frozen=True, eq=False):
     `max_sockets` WebSockets may be open.
 
     With `keep_images`, the images of requests are kept as artifacts under the digests that the log has. With a
-    `cache`, who asks the same again is given the answer that is known.
+    `cache`, who asks the same again is given the answer that is known. At a `route` of your own, such as `/v1/score`,
+    a request of JSON is answered with the prediction alone.
     """
 
     ROLE: ClassVar[str] = "service"
@@ -109,6 +118,7 @@ class Service(Part, frozen=True, eq=False):
     max_stream_bytes: int = 16 << 20
     max_sockets: int = 2_000
     keep_images: bool = False
+    route: str = ""
     jobs: Jobs = Jobs()
     cache: Cache | None = None
 
@@ -145,9 +155,23 @@ class Service(Part, frozen=True, eq=False):
             "max_stream_s": (self.max_stream_s, self.max_stream_s > 0, "above 0"),
         }
         self._check_limits(limits)
+        self._check_route(self.route)
         self._check_jobs(self.jobs)
         if self.cache is not None:
             self._check_cache(self.cache)
+
+    def _check_route(self, route: str) -> None:
+        if not route:
+            return
+        right = ""
+        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", route):
+            right = "write a path such as `/v1/score`"
+        elif TAKEN.fullmatch(route):
+            right = "a service answers there by itself: take another one"
+        elif isinstance(self.model, Custom) and self.model.form.streams:
+            right = f"leave it out: {self.model.name} answers in pieces, at /predict"
+        if right:
+            raise BadSetting(setting=f"{self.name}.route", found=repr(route), right=right, place=self.place)
 
     def _check_cache(self, cache: Cache) -> None:
         if not isinstance(cache, Cache):

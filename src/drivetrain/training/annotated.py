@@ -98,7 +98,8 @@ def form_of(function: Callable[..., Any], *, batch: bool | None, place: Place) -
     if is_batch and optional:
         raise DeclarationError(
             f"{name!r} takes a batch, and {', '.join(sorted(optional))} has a default for all of it",
-            remedy="take it in `load` as a setting, or as a list with a value for each",
+            remedy="leave the default out, and write `list[T | None]`: what a request leaves out is None in the list; "
+            "or take it in `load` as a setting",
             place=place,
         )
     columns = [column_of(word, hint, place=place) for word, hint in wanted.items()]

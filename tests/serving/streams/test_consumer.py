@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from tests.serving.streams.brokers import BROKERS
 from tests.serving.world import MODEL, ROOT, ROW, SERVICE, logged, promote, register, wait_until
 
+from drivetrain.errors import UsageError
 from drivetrain.serving.log import find_prediction
 from drivetrain.serving.streams.address import address, sink_at, source_at
 from drivetrain.serving.streams.message import Output
@@ -21,6 +23,7 @@ from drivetrain.serving.streams.state import StreamState, exposition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.serving.streams.brokers import Broker
 
@@ -96,6 +99,17 @@ def test_a_bad_message_is_put_aside_with_the_reason_and_holds_nobody_up(store: S
     assert all(each["error"] for each in dead)
     assert dead[-1]["problems"] == [{"row": 0, "field": "stops", "found": '"many"', "wanted": "a whole number"}]
     assert dead[1]["data"] == "nonsense"
+
+
+def test_a_subject_without_a_stream_is_named_before_anything_is_answered(tmp_path: Path) -> None:
+    broker = BROKERS["nats"](tmp_path)
+    broker.start()
+    try:
+        broker.make("orders")
+        with pytest.raises(UsageError, match=r"no stream of JetStream has the subject 'orders\.dead'"):
+            sink_at(address(broker.address("orders.dead")))
+    finally:
+        broker.stop()
 
 
 def test_a_message_that_is_given_again_gets_the_same_answer_and_is_written_once(store: Store, broker: Broker) -> None:

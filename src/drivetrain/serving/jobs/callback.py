@@ -53,7 +53,7 @@ def check_url(url: Any, allowed: Callbacks) -> str:
     except ValueError:
         raise refuse("no address", "an address such as https://example.org/done") from None
     if parts.scheme not in ("http", "https") or not host:
-        raise refuse(f"an address of the kind {parts.scheme[:20]!r}", "one that begins with https://")
+        raise refuse(f"an address of the kind {parts.scheme[:20]!r}", "one that begins with https:// or http://")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise refuse("an address with a user, a password or a fragment", "one without")
     if not allowed.hosts:
@@ -147,7 +147,7 @@ def tell_one(queue: Queue, allowed: Callbacks, told: Any) -> bool:
     if job is None:
         return False
     number = len(job.callback_attempts) + 1
-    outcome: dict[str, Any] = {"at": now().isoformat()}
+    outcome: dict[str, Any] = {"at": msgspec.to_builtins(now())}
     try:
         check_url(job.callback_url, allowed)  # the list may have changed since
         outcome["status"] = status = post(job.callback_url, msgspec.json.encode(told(job)), allowed)

@@ -30,6 +30,8 @@ LOG = logging.getLogger("drivetrain.serving")
 
 # A piece of a job takes about so long, and an online request that comes meanwhile waits at most for it.
 PIECE_S = 0.005
+# Where nobody knows yet what more rows take, a piece that tries it takes up to so long.
+TRIAL_S = 0.1
 # How often progress is written down, and the lease looked at.
 TELL_S = 0.5
 CLEAN_S = 30.0
@@ -138,7 +140,10 @@ class Work:
         if predictor.is_awaited:
             return self._max_batch
         curve = self._curve
-        return curve.rows_within(max(PIECE_S, HARDLY_LONGER * curve.likely_s(1)), most=self._max_batch)
+        if curve.is_guess:
+            return 1
+        rows = curve.rows_within(max(PIECE_S, HARDLY_LONGER * curve.likely_s(1)), most=self._max_batch)
+        return curve.worth_trying(rows, most=self._max_batch, risk_s=TRIAL_S)
 
     def _answers(self, predictor: Arm, rows: Sequence[Row], begin: int, end: int) -> Answers:
         try:

@@ -51,7 +51,7 @@ def address(text: str) -> Address:
     """
     parts = urlsplit(text)
     if parts.scheme not in _VENDORS:
-        found = nearest(parts.scheme, list(_VENDORS)) if parts.scheme else f"write {_EXAMPLES}"
+        found = nearest(parts.scheme, [*dict.fromkeys(_VENDORS.values())]) if parts.scheme else f"write {_EXAMPLES}"
         raise UsageError(f"{text!r} is the address of no broker that is known", remedy=found)
     server, _, stream = text.rstrip("/").rpartition("/")
     if not parts.netloc or not stream or server.endswith(":/"):

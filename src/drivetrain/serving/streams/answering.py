@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,7 +10,7 @@ from drivetrain.errors import RequestError
 from drivetrain.serving.batching import Batch, Failure, answered, line_of, replies
 from drivetrain.serving.journal import Journal, folder_of, one_line
 from drivetrain.serving.log import answers_in_log
-from drivetrain.serving.streams.message import Output, prediction_id
+from drivetrain.serving.streams.message import Aside, Output, prediction_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from drivetrain.serving.requests import Row
     from drivetrain.serving.streams.message import Message
     from drivetrain.store.store import Store
-
-LOG = logging.getLogger("drivetrain.serving")
 
 # A message that has been given so often without being settled is put aside: perhaps it is what ends its consumers.
 DELIVERIES = 5
@@ -45,7 +42,7 @@ class Answering:
         """Say that what comes now comes over a new connection."""
         self._doubted = DOUBTED
 
-    def answer(self, live: Live, messages: Sequence[Message]) -> tuple[list[Output], list[Output]]:
+    def answer(self, live: Live, messages: Sequence[Message]) -> tuple[list[Output], list[Aside]]:
         """Return the answers in the order of the messages, and those that are put aside, each with the reason.
 
         A message that was answered before is given the answer that stands in the log, whatever version answers now.
@@ -61,7 +58,7 @@ class Answering:
             ]
         )
         told: dict[str, bytes] = {}
-        dead: list[Output] = []
+        dead: list[Aside] = []
         fresh: list[tuple[Message, str, Row]] = []
         for message, name in zip(messages, names, strict=True):
             if name in known:
@@ -121,8 +118,8 @@ class Answering:
         self._journal.close()
 
 
-def _put_aside(message: Message, name: str, reason: str, problems: list[dict[str, Any]]) -> Output:
-    LOG.warning("the message %s is put aside: %s", message.id, reason)
+def _put_aside(message: Message, name: str, reason: str, problems: list[dict[str, Any]]) -> Aside:
     text = (message.body or b"").decode(errors="replace")
     told = {"error": reason, "problems": problems, "message": message.id, "data": text}
-    return Output(f"dead-{name}", msgspec.json.encode(told), message.key, message.is_again)
+    output = Output(f"dead-{name}", msgspec.json.encode(told), message.key, message.is_again)
+    return Aside(output, message.id, reason)

@@ -115,7 +115,9 @@ class Consumer:
             if outputs:
                 sink.write(outputs)
             if aside:
-                dead.write(aside)
+                dead.write([each.output for each in aside])
+                for each in aside:
+                    LOG.warning("the message %s is put aside: %s", each.message, each.reason)
             source.settle(messages)
             self._state = msgspec.structs.replace(
                 self._state,

@@ -36,6 +36,14 @@ class Output(NamedTuple):
     is_again: bool
 
 
+class Aside(NamedTuple):
+    """A message that is put aside, as what is written for it, with the broker's id and the reason for people."""
+
+    output: Output
+    message: str
+    reason: str
+
+
 class Source(Protocol):
     """Gives the messages of a stream to one consumer of a group; what is not settled is given again.
 

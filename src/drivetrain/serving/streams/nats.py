@@ -75,9 +75,7 @@ class NatsSource:
         except ConnectionError as error:
             connection.close()
             if isinstance(error.__cause__, nats.js.errors.NotFoundError):
-                raise UsageError(
-                    f"no stream of JetStream has the subject {subject!r}", remedy="make one: `nats stream add`"
-                ) from error
+                raise _no_stream(subject) from error
             raise
 
     def fetch(self, limit: int, wait_s: float) -> list[Message]:
@@ -120,6 +118,14 @@ class NatsSink:
 
     def __init__(self, connection: _Connection, subject: str) -> None:
         self._connection, self._subject = connection, subject
+        try:
+            with _translated():
+                connection.run(connection.stream.find_stream_name_by_subject(subject))
+        except ConnectionError as error:
+            connection.close()
+            if isinstance(error.__cause__, nats.js.errors.NotFoundError):
+                raise _no_stream(subject) from error
+            raise
 
     def write(self, outputs: Sequence[Output]) -> None:
         async def written() -> None:
@@ -137,6 +143,13 @@ class NatsSink:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _no_stream(subject: str) -> UsageError:
+    return UsageError(
+        f"no stream of JetStream has the subject {subject!r}",
+        remedy=f"make one, as with `nats stream add NAME --subjects {subject}`, or name another subject",
+    )
 
 
 def _key(output: Output) -> dict[str, str]:
