@@ -39,6 +39,11 @@ class Net(torch.nn.Module):
     def forward(self, x: torch.Tensor):
         hidden = torch.relu(self.first(x))
         return self.second(hidden), hidden.sum(1)
+
+
+class Bessel(torch.nn.Module):
+    def forward(self, x: torch.Tensor):
+        return torch.special.i0e(x)  # which ONNX has no operation for
 """
 # From 2.15 on torch says of TorchScript, which users still have files of, that it will go.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
@@ -56,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "net_in_a_file.py").write_text(NET)
     sys.path.insert(0, str(made))
     try:
-        from net_in_a_file import Net  # type: ignore[import-not-found]  # just written
+        from net_in_a_file import Bessel, Net  # type: ignore[import-not-found]  # just written
     finally:
         sys.path.remove(str(made))
     MADE["Net"] = Net
@@ -65,6 +70,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     safetensors.save_file(net.state_dict(), made / "net.safetensors")
     examples = torch.export.Dim("examples", min=1, max=4096)
     torch.export.save(torch.export.export(net, (torch.zeros(2, 3),), dynamic_shapes=({0: examples},)), made / "net.pt2")
+    bessel = torch.export.export(Bessel(), (torch.zeros(2, 3),), dynamic_shapes=({0: examples},))
+    torch.export.save(bessel, made / "bessel.pt2")
     with pytest.warns((DeprecationWarning, FutureWarning), match="torch.jit"):  # the one or the other, by its version
         torch.jit.trace(net, torch.zeros(2, 3)).save(made / "net.pt")
     (made / "expected.json").write_text(
@@ -230,14 +237,7 @@ gate = dt.Gate(network)
 service = dt.Service(network)
 """
 
-    class Bessel(torch.nn.Module):
-        def forward(self, x: Any) -> Any:
-            return torch.special.i0e(x)  # which ONNX has no operation for
-
-    free = {0: torch.export.Dim("rows")}
-    program = torch.export.export(Bessel(), (torch.zeros(2, 3),), dynamic_shapes=(free,))
-    torch.export.save(program, tmp_path / "net.pt2")
-    project = Project(tmp_path, source)
+    project = Project(tmp_path, source, net__pt2=(folder / "bessel.pt2").read_bytes())
     project.run()
     curves = project.command("show", "--json").stdout
 
