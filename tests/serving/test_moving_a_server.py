@@ -117,5 +117,9 @@ def test_each_client_of_the_page_is_answered(project: Project) -> None:
             seen = httpx.post(path, content=words[words.index("-d") + 1], headers=kind)
             assert seen.status_code == 200, f"{path}: {seen.text}"
             assert told(seen.json()) == 1
+        row = {"sepal_length": 6.8, "sepal_width": 2.8, "petal_length": 4.8, "petal_width": 1.4}
+        for change in ({"more": 1}, {"sepal_width": None}):
+            refused = address.client.post("/invocations", json={"dataframe_records": [row | change]})
+            assert refused.status_code == 422, refused.text
         named = {"instances": [[6.8, 2.8, 4.8, 1.4]]}
         assert address.client.post("/v1/models/sklearn.iris:predict", json=named).status_code == 404
