@@ -135,9 +135,10 @@ def test_a_command_below_the_folder_of_a_project_says_whose_it_uses(project: Pro
 
 def test_a_run_says_what_is_next_as_it_has_to_be_typed(project: Project) -> None:
     project.write(TWO)
-    assert "`drivetrain serve` answers requests" in project.command("run").stdout
+    told = project.command("run").stdout
+    assert "`drivetrain serve` answers requests\n" in told  # and nothing would be watched by `drivetrain up`
 
-    (project.root / "other.py").write_text(TWO + "soft = dt.Service(Whisper)\n")
+    (project.root / "other.py").write_text(TWO + "soft = dt.Service(Whisper)\nwatch = dt.Monitor(soft)\n")
     done = project.command("run", "--file", "other.py")
 
     assert "`drivetrain serve --all --file other.py` answers requests, `drivetrain up --all --file" in done.stdout

@@ -55,3 +55,26 @@ def test_it_shows_who_moved_the_alias_when_and_why(project: Project) -> None:
     assert (
         "no version was live yet" in project.command("models", "--at", (before - timedelta(days=1)).isoformat()).stdout
     )
+
+
+def test_a_file_narrows_the_list_to_the_models_that_it_declares(project: Project) -> None:
+    store = project.store()
+    for model in ("size", "weight"):
+        for number in (1, 2):
+            registered(store, model, number)
+            point_alias(store.ledger, model, "champion", f"{model}@{number}", reason="it passed", actor="gate")
+    project.write("raise RuntimeError('this file is not asked for')")
+    project.write(
+        "import drivetrain as dt\n\n\n@dt.predictor\nclass Weight:\n    def predict(self, x: float) -> float:\n"
+        "        return x\n",
+        "heavy.py",
+    )
+
+    found = project.json("models", "--file", "heavy.py")
+    back = project.command("rollback", "--file", "heavy.py").stdout
+
+    assert [each["id"] for each in found["versions"]] == ["weight@2", "weight@1"]
+    assert found["champions"] == {"weight": "weight@2"}
+    assert {each["model"] for each in found["aliases"]} == {"weight"}
+    assert "weight@1 is the champion now" in back
+    assert len(project.json("models")["versions"]) == 4

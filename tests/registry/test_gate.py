@@ -67,13 +67,15 @@ class World:
         self.root, self.store = root, Store.open(root / ".drivetrain")
         self.text = SYSTEM
 
-    def run(self, *, settings: dict[str, object] | None = None, **changes: str) -> Decision:
+    def run(
+        self, *, settings: dict[str, object] | None = None, force: frozenset[str] = frozenset(), **changes: str
+    ) -> Decision:
         for old, new in changes.items():
             self.text = self.text.replace(old, new)
         path = self.root / "system.py"
         path.write_text(self.text)
         system = load_system(path)
-        Execution(make_plan(system, settings=settings), store=self.store, root=self.root).execute()
+        Execution(make_plan(system, settings=settings), store=self.store, root=self.root, force=force).execute()
         return self.store.ledger.find(Decision, order="-at", limit=1)[0]
 
     def replace(self, old: str, new: str) -> None:
@@ -103,6 +105,68 @@ def test_running_again_registers_nothing_new(world: World) -> None:
     decision = world.run()
     assert decision.outcome == "unchanged"
     assert len(versions(world.store.ledger, "size")) == 1
+
+
+@pytest.fixture
+def drawn(world: World) -> World:
+    """The same system with a model whose strength is another one each time, told by a file that no key knows."""
+    (world.root / "strength.txt").write_text("1.0")
+    world.replace("import polars as pl\n", "from pathlib import Path\n\nimport polars as pl\n")
+    world.replace(
+        "    x, y = dt.xy(train)\n",
+        '    x, y = dt.xy(train)\n    strength = float((Path(__file__).parent / "strength.txt").read_text())\n',
+    )
+    return world
+
+
+def test_a_forced_step_that_gives_another_model_makes_a_version_that_is_judged(drawn: World) -> None:
+    drawn.run()
+    (drawn.root / "strength.txt").write_text("5.0")
+    unforced = drawn.run()
+    decision = drawn.run(force=frozenset(["size"]))
+    again = drawn.run()
+
+    assert (unforced.version, unforced.outcome) == ("size@1", "unchanged")
+    assert (decision.version, decision.outcome, decision.champion) == ("size@2", "promoted", "size@1")
+    assert "size@1 on the same rows" in decision.judgements[1].note
+    # What ran last is what a run finds.
+    assert (again.version, again.outcome) == ("size@2", "unchanged")
+    first, second = (version(drawn.store.ledger, name) for name in ("size@1", "size@2"))
+    assert first.key == second.key
+    assert first.artifact.digest != second.artifact.digest
+
+
+def test_a_forced_step_that_gives_another_model_may_be_refused(drawn: World) -> None:
+    drawn.run()
+    (drawn.root / "strength.txt").write_text("0.0001")
+    decision = drawn.run(force=frozenset(["size"]))
+    champion = champion_of(drawn.store.ledger, "size")
+
+    assert (decision.version, decision.outcome) == ("size@2", "refused")
+    assert champion is not None
+    assert champion.id == "size@1"
+
+
+def test_a_forced_step_that_gives_the_same_model_makes_no_version(world: World) -> None:
+    world.run()
+    decision = world.run(force=frozenset(["size"]))
+    assert (decision.version, decision.outcome) == ("size@1", "unchanged")
+
+
+def test_a_model_that_was_lost_and_is_made_anew_is_the_version_only_where_it_is_the_same(drawn: World) -> None:
+    drawn.run()
+    lost = drawn.store.artifacts.path(version(drawn.store.ledger, "size@1").artifact.digest)
+    lost.unlink()
+    same = drawn.run()
+    restored = lost.exists()
+    lost.unlink()
+    (drawn.root / "strength.txt").write_text("5.0")
+    with pytest.raises(Refused, match="size@2 cannot be compared with the champion: what is kept of size@1 is lost"):
+        drawn.run()
+
+    assert (same.version, same.outcome, restored) == ("size@1", "unchanged", True)
+    point_alias(drawn.store.ledger, "size", "champion", "size@2", reason="size@1 is lost", actor="ada")
+    assert drawn.run().outcome == "unchanged"
 
 
 def test_a_worse_version_is_refused_with_the_figures_of_both(world: World) -> None:

@@ -209,3 +209,14 @@ def test_the_evidence_is_shown_by_the_commands(project: Project) -> None:
     assert "answers: 0 of 3,001 rows differ" in answering
     assert chosen(version).form in listed
     assert project.command("show", "late@9").returncode != 0
+
+
+def test_an_onnx_build_of_a_network_is_refused_without_what_makes_it(tmp_path: Path) -> None:
+    source = "import drivetrain as dt\n\nnet = dt.torch('net.pt2', onnx=True)\ngate = dt.Gate(net)\n"
+    project = Project(tmp_path, source, net__pt2=b"not read", onnxscript__py="raise ImportError('not here')")
+
+    done = project.command("run")
+
+    assert done.returncode == 2, done.stdout
+    assert "the ONNX build of 'net' needs onnxscript, which is not installed" in done.stderr
+    assert 'pip install "drivetrain[onnx]"' in done.stderr

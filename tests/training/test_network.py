@@ -39,6 +39,11 @@ class Net(torch.nn.Module):
     def forward(self, x: torch.Tensor):
         hidden = torch.relu(self.first(x))
         return self.second(hidden), hidden.sum(1)
+
+
+class Bessel(torch.nn.Module):
+    def forward(self, x: torch.Tensor):
+        return torch.special.i0e(x)  # which ONNX has no operation for
 """
 # From 2.15 on torch says of TorchScript, which users still have files of, that it will go.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
@@ -56,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "net_in_a_file.py").write_text(NET)
     sys.path.insert(0, str(made))
     try:
-        from net_in_a_file import Net  # type: ignore[import-not-found]  # just written
+        from net_in_a_file import Bessel, Net  # type: ignore[import-not-found]  # just written
     finally:
         sys.path.remove(str(made))
     MADE["Net"] = Net
@@ -65,6 +70,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     safetensors.save_file(net.state_dict(), made / "net.safetensors")
     examples = torch.export.Dim("examples", min=1, max=4096)
     torch.export.save(torch.export.export(net, (torch.zeros(2, 3),), dynamic_shapes=({0: examples},)), made / "net.pt2")
+    bessel = torch.export.export(Bessel(), (torch.zeros(2, 3),), dynamic_shapes=({0: examples},))
+    torch.export.save(bessel, made / "bessel.pt2")
     with pytest.warns((DeprecationWarning, FutureWarning), match="torch.jit"):  # the one or the other, by its version
         torch.jit.trace(net, torch.zeros(2, 3)).save(made / "net.pt")
     (made / "expected.json").write_text(
@@ -210,8 +217,33 @@ service = dt.Service(network)
 
     logits, _ = json.loads((folder / "expected.json").read_text())
     assert version["build"] == "onnx"
+    assert version["build_reason"] == "0 of 64 made-up examples differ"
     np.testing.assert_allclose([each["prediction"]["output_0"] for each in told], logits, atol=1e-5)
     network = loaded(folder, "class")
     assert onnx_build(network, tmp_path / "one.onnx")["differing_rows"] == 0
     found = onnx_build(loaded(folder, "net.pt"), tmp_path / "two.onnx")
     assert found["reason"].startswith("there is no ONNX build") or found["differing_rows"] == 0
+
+
+@pytest.mark.slow
+def test_a_network_that_has_no_onnx_build_says_so_and_tells_no_agreement(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="torch makes ONNX with it")
+    pytest.importorskip("onnxruntime")
+    source = """
+import drivetrain as dt
+
+network = dt.torch("net.pt2", onnx=True)
+gate = dt.Gate(network)
+service = dt.Service(network)
+"""
+
+    project = Project(tmp_path, source, net__pt2=(folder / "bessel.pt2").read_bytes())
+    project.run()
+    curves = project.command("show", "--json").stdout
+
+    with project.served() as address:
+        version = address.client.get("/version").json()["champion"]
+
+    assert version["build"] == "torch"
+    assert version["build_reason"].startswith("there is no ONNX build: ")
+    assert "onnx_differing_rows" not in curves

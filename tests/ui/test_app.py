@@ -2,10 +2,12 @@ import re
 import time
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from tests.serving.project import Project
 from tests.ui import seed
 from tests.ui.conftest import Visitor
 
@@ -16,6 +18,7 @@ from drivetrain.pipeline.run import Run, StepRun
 from drivetrain.security.event import record_event
 from drivetrain.store.record import now
 from drivetrain.store.store import Store
+from drivetrain.system.load import load_system
 from drivetrain.system.system import System
 from drivetrain.ui.app import PAGES
 from drivetrain.ui.charts import heat, histogram
@@ -348,3 +351,58 @@ def test_what_a_dataset_declares_is_listed_in_words(visitor: Visitor) -> None:
 
     assert all(isinstance(each, str) for each in declared["checks"])
     assert not any(name.startswith("file ") for name in declared)
+
+
+UNWATCHED = """
+import drivetrain as dt
+
+
+@dt.predictor
+class Shout:
+    def predict(self, text: str) -> str:
+        return text.upper()
+
+
+gate = dt.Gate(Shout)
+service = dt.Service(Shout)
+"""
+
+
+def test_a_service_that_answers_and_is_not_watched_is_told_as_such(tmp_path: Path) -> None:
+    project = Project(tmp_path, UNWATCHED)
+    project.run()
+    visitor = Visitor(Store.open(tmp_path / ".drivetrain"), load_system(tmp_path / "system.py"), {})
+
+    before = {path: visitor.ask(path).text for path in ("/", "/live")}
+    asleep = visitor.ask("/api/pulse").json()
+    with project.served("--workers", "1") as address:
+        address.client.post("/predict", json={"text": "a"})
+        during = {path: visitor.ask(path).text for path in ("/", "/live", "/system")}
+        awake = visitor.ask("/api/pulse").json()
+
+    assert all("Not serving" in page for page in before.values())
+    assert "drivetrain serve" in before["/"]
+    assert "Serving shout@1" in during["/"]
+    assert "shout@1 answers" in during["/"]
+    assert "declare <code>dt.Monitor(…)</code>" in during["/"]
+    assert re.search(r"Requests that it has answered on this machine: [1-9]", during["/live"])
+    assert "watch = dt.Monitor(service)" in during["/live"]
+    assert "drivetrain up" not in during["/"] + during["/live"]
+    assert "it answers" in during["/system"]
+    assert (asleep["workers_ready"], awake["workers_ready"]) == (0, 1)
+
+
+def test_a_version_of_a_model_without_canary_settings_and_conditions_is_told_as_such(tmp_path: Path) -> None:
+    project = Project(tmp_path, UNWATCHED)
+    project.run()
+    store = Store.open(tmp_path / ".drivetrain")
+    visitor = Visitor(store, load_system(tmp_path / "system.py"), {})
+
+    models, version = visitor.ask("/models").text, visitor.ask("/versions/shout@1").text
+    project.write("system.py", UNWATCHED.replace("Service(Shout)", "Service(Shout, canary=dt.Canary(share=0.1))"))
+    canary = Visitor(store, load_system(tmp_path / "system.py"), {}).ask("/models").text
+
+    assert "The next version that passes the gate becomes the champion at once." in models
+    assert "The next version that passes the gate becomes one." in canary
+    assert '<p class="quiet">The gate asks for nothing.</p>' in version
+    assert "<h2>Settings</h2>" not in version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.cli.project import open_store
+from drivetrain.cli.project import models_of_file, open_store
 from drivetrain.cli.screen import ago
 from drivetrain.errors import NotFound, UsageError
 from drivetrain.registry.registry import champion_of, versions
@@ -25,6 +25,7 @@ LATEST = 10
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", default="", help="only this model")
     parser.add_argument("--at", metavar="MOMENT", help="say what was live then: 2026-11-23T10:00")
+    parser.add_argument("--file", help="only the models that this file declares")
 
 
 def execute(options: Namespace, screen: Screen) -> Any:
@@ -33,11 +34,13 @@ def execute(options: Namespace, screen: Screen) -> Any:
     if store is None:
         return {"versions": [], "champions": {}, "at": at, "decisions": [], "rollouts": [], "aliases": []}
     ledger = store.ledger
-    found = versions(ledger, options.model)
-    if options.model and not found:
-        raise NotFound(kind="model", name=options.model, known={known.model for known in versions(ledger)})
-    champions = {model: champion_of(ledger, model, at) for model in dict.fromkeys(version.model for version in found)}
-    of_model = {"model": options.model} if options.model else {}
+    models = models_of_file(options, {version.model for version in versions(ledger)})
+    if options.model and options.model not in models:
+        raise NotFound(kind="model", name=options.model, known=models)
+    models = [options.model] if options.model else models
+    found = [version for version in versions(ledger, options.model) if version.model in models]
+    champions = {model: champion_of(ledger, model, at) for model in models}
+    of_model = {"model in": models}
     return {
         "versions": found,
         "champions": {model: champion.id for model, champion in champions.items() if champion},

@@ -11,6 +11,7 @@ from drivetrain.system.settings import FILE, Project, find_project
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Iterable
 
     from drivetrain.system.system import System
 
@@ -65,6 +66,14 @@ def open_project(options: Namespace) -> Opened:
     """Return the project around the current folder with its system and store, which is made where there is none."""
     project, system = open_system(options)
     return Opened(project, system, make_store(project))
+
+
+def models_of_file(options: Namespace, known: Iterable[str]) -> list[str]:
+    """Return those of the models that the file of `--file` declares; all where none is named."""
+    if not options.file:
+        return sorted(known)
+    _, system = open_system(options)
+    return sorted({part.name for part in system.of_role("model")}.intersection(known))
 
 
 def make_store(project: Project) -> Store:

@@ -162,7 +162,8 @@ def _next(steps: list[StepRun], system: System, options: Namespace) -> str:
         words = (" --all" if is_choice(system) else "") + (
             f" --file {shlex.quote(options.file)}" if options.file else ""
         )
-        return f"`drivetrain serve{words}` answers requests, `drivetrain up{words}` watches them too"
+        watches = f", `drivetrain up{words}` watches them too" if system.of_role("monitor") else ""
+        return f"`drivetrain serve{words}` answers requests{watches}"
     return "`drivetrain show` draws the system, `drivetrain why PART` says why a part ran"
 
 

@@ -27,8 +27,11 @@ _TITLES = {"build": "Build", "release": "Release", "operate": "Operate"}
 class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         strange = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
-        close = get_close_matches(strange, self._option_string_actions, n=1) if strange.startswith("--") else []
-        remedy = f"did you mean {close[0]}?" if close else f"`{self.prog} --help` shows how it is used"
+        # Without the dashes, which all have in common.
+        known = [option.removeprefix("--") for option in self._option_string_actions if option.startswith("--")]
+        is_option = strange.startswith("--")
+        close = get_close_matches(strange.removeprefix("--"), known, n=1, cutoff=0.75) if is_option else []
+        remedy = f"did you mean --{close[0]}?" if close else f"`{self.prog} --help` shows how it is used"
         self.exit(2, f"{message}\n  → {remedy}\n")
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from drivetrain.errors import DeclarationError
+from drivetrain.errors import DeclarationError, DrivetrainError, Refused
+from drivetrain.pipeline.known import lost_digest
 from drivetrain.registry.registry import CHAMPION, champion_of, point_alias
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import Decision, Judgement, Version
@@ -117,17 +118,30 @@ class Gate(Part, frozen=True, eq=False):
         return [_judge(condition, metrics, figures, champion, is_champion) for condition in self.require]
 
     def _figures_of(self, champion: Version | None, candidate: Version, job: Job) -> dict[str, float]:
-        """Return the champion's metrics by full name, for each evaluation that a condition compares it by."""
+        """Return the champion's metrics by full name, for each evaluation that a condition compares it by.
+
+        Raises:
+            Refused: the champion is lost.
+        """
         from drivetrain.registry.comparison import metrics_of_champion
 
         if champion is None or champion.id == candidate.id:
             return {}
         wanted = dict.fromkeys(condition.judge for condition in self.require if condition.against_champion)
-        return {
-            f"{evaluation}.{metric}": value
-            for evaluation in wanted
-            for metric, value in metrics_of_champion(champion, evaluation, job).items()
-        }
+        try:
+            return {
+                f"{evaluation}.{metric}": value
+                for evaluation in wanted
+                for metric, value in metrics_of_champion(champion, evaluation, job).items()
+            }
+        except DrivetrainError as error:
+            if lost_digest(error) != champion.artifact.digest:
+                raise
+            raise Refused(
+                f"{candidate.id} cannot be compared with the champion: what is kept of {champion.id} is lost",
+                remedy=f"put it back from a backup, or name the champion by hand: `drivetrain promote {candidate.id}`",
+                place=self.place,
+            ) from error
 
     def _decide(
         self, job: Job, candidate: Version, champion: Version | None, judgements: list[Judgement], passed: bool

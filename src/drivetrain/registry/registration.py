@@ -33,7 +33,10 @@ _WITHOUT_PREDICT = ("onnx", "torch")
 
 
 def register(model: Model | Ready, job: Job, *, metrics: Mapping[str, float]) -> Version:
-    """Return the version of what a run trained: a new one, or the one there is already for the same keys."""
+    """Return the version of what a run trained: a new one, or the one there is already of the same.
+
+    The same are models with the same key whose bytes are the same: a step that is forced may give another model.
+    """
     ledger = job.store.ledger
     known = _known(model, job)
     if known is not None:
@@ -73,7 +76,10 @@ def _key(model: Model | Ready, job: Job) -> str:
 
 
 def _known(model: Model | Ready, job: Job) -> Version | None:
-    known = job.store.ledger.find(Version, {"model": model.name, "key": _key(model, job)}, limit=1)
+    known = job.store.ledger.find(Version, {"model": model.name, "key": _key(model, job)})
+    if model.CACHED:
+        digest = job.artifact(model.name).digest
+        known = [version for version in known if version.artifact.digest == digest]
     return known[0] if known else None
 
 

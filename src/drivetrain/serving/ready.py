@@ -30,11 +30,18 @@ class ReadyModel:
     `form` is what a class of the user's takes and gives, and None for others.
     """
 
-    build_reason = build_note = ""
+    build_note = ""
 
     def __init__(
-        self, version: Version, reader: Reader, build: str, model: Loaded, calls: tuple[str, ...] = ()
+        self,
+        version: Version,
+        reader: Reader,
+        build: str,
+        model: Loaded,
+        calls: tuple[str, ...] = (),
+        build_reason: str = "",
     ) -> None:
+        self.build_reason = build_reason
         self.version, self.reader, self.build, self.model = version, reader, build, model
         self.classes: list[Any] = []
         self.form = model.form if isinstance(model, CustomModel) else None
@@ -71,7 +78,7 @@ class ReadyModel:
         reader = reader_for(version.signature, types=types, optional=optional)
         build = getattr(model, "build", type(part).__name__.lower())
         calls = tuple(service.name for service in part.refers() if service.ROLE == "service")
-        made = cls(version, reader, build, model, calls)
+        made = cls(version, reader, build, model, calls, part.build_reason(belongings))
         if form is None and not made.is_awaited:
             made.measure()
         return made

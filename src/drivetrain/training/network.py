@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from drivetrain.errors import DeclarationError
+from drivetrain.errors import DeclarationError, MissingExtra
 from drivetrain.system.caller import caller
 from drivetrain.training.ready import Belongings, Ready, laid_out, values_signature
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from drivetrain.data.kinds.tensor import Tensor
     from drivetrain.store.store import Store
-    from drivetrain.system.part import Job
+    from drivetrain.system.part import Job, Output
     from drivetrain.training.onnxruntime import Graph
     from drivetrain.training.signature import Signature
 
@@ -71,7 +72,8 @@ class torch(Ready, frozen=True, eq=False):  # noqa: N801  # a user writes dt.tor
     `outputs`. No pickle is ever read. `threads` are those of one call.
 
     With `onnx`, a run makes an ONNX build as well and compares it with the network on made-up examples. Where all
-    answers agree, it is what answers; `/version` says which does. It needs `onnxscript`, and takes about ten seconds.
+    answers agree, it is what answers; `/version` says which does, and why. It needs `drivetrain[onnx]`, and takes about
+    ten seconds.
     """
 
     RUNS: ClassVar[bool] = True
@@ -155,6 +157,22 @@ class torch(Ready, frozen=True, eq=False):  # noqa: N801  # a user writes dt.tor
     def signature(self, model: Any) -> Signature:
         return values_signature(model.inputs, model.outputs, label=model.outputs[0].name)
 
+    def perform(self, job: Job) -> dict[str, Output]:
+        if self.onnx:
+            for library in ("onnxscript", "onnxruntime"):
+                try:
+                    import_module(library)
+                except ImportError as error:
+                    purpose = f"the ONNX build of {self.name!r}"
+                    raise MissingExtra(library=library, extra="onnx", purpose=purpose) from error
+        return Ready.perform(self, job)
+
+    def build_reason(self, belongings: Belongings) -> str:
+        found = belongings.found.get(_BUILD)
+        if found is None:
+            return ""
+        return str(found["reason"]) or f"{found['differing_rows']} of {found['rows']} made-up examples differ"
+
     def built(self, model: Any, belongings: Belongings, job: Job) -> Belongings:
         if not self.onnx:
             return belongings
@@ -163,8 +181,9 @@ class torch(Ready, frozen=True, eq=False):  # noqa: N801  # a user writes dt.tor
         scratch = job.store.artifacts.scratch_path()
         try:
             found = onnx_build(model, scratch)
-            job.log("onnx_differing_rows", found["differing_rows"])
-            belongings = msgspec.structs.replace(belongings, found={"onnx": found})
+            belongings = msgspec.structs.replace(belongings, found={_BUILD: found})
+            if not found["reason"]:
+                job.log("onnx_differing_rows", found["differing_rows"])
             if found["differing_rows"] or found["reason"]:
                 return belongings
             files = {**belongings.files, _BUILD: {"model.onnx": job.store.artifacts.adopt(scratch)}}

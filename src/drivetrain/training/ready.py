@@ -87,6 +87,10 @@ class Ready(Part, frozen=True, kw_only=True, eq=False):
         """Return what belongs to a loaded model, with what a run may make of it to answer faster."""
         return belongings
 
+    def build_reason(self, belongings: Belongings) -> str:
+        """Return why the form that answers was chosen; empty where there was no choice."""
+        return ""
+
     def files_read(self, root: Path, items: Sequence[Mapping[str, str]] = ()) -> dict[str, Path]:
         found = {}
         for path in self.paths().values():

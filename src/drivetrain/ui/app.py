@@ -37,7 +37,7 @@ from drivetrain.ui import (
     versions,
     words,
 )
-from drivetrain.ui.console import Console, leading
+from drivetrain.ui.console import Console, counted, leading, service_names
 from drivetrain.ui.guard import COOKIE, Guard, cookie_for, safe_next
 from drivetrain.ui.source import coloured
 from drivetrain.ui.store import Survey
@@ -142,8 +142,12 @@ def console(store: Store, system: System, project: Project) -> Starlette:
 
 
 def pulse(console: Console, asked: Asked) -> dict[str, int]:
-    """Return a number that changes whenever something is recorded; open pages ask it before they renew themselves."""
-    return {"generation": console.store.ledger.generation()}
+    """Return numbers of which one changes whenever something is recorded, and when a service begins or ends.
+
+    Open pages ask them before they renew themselves.
+    """
+    ready = sum(counted(console, name).workers_ready for name in service_names(console))
+    return {"generation": console.store.ledger.generation(), "workers_ready": ready}
 
 
 def _html(page: Page, looked_at: Console, templates: Environment) -> Callable[[Request], Response]:

@@ -8,6 +8,8 @@ from drivetrain.monitoring.window import Signal
 from drivetrain.pipeline.run import Run
 from drivetrain.registry.version import AliasChange, Version
 from drivetrain.security.event import Event
+from drivetrain.serving.counters import Totals, totals
+from drivetrain.serving.journal import folder_of
 from drivetrain.store.record import now
 from drivetrain.ui.words import utc
 
@@ -72,9 +74,19 @@ def recent_signals(console: Console, service: str, *, limit: int = 180) -> list[
     return console.store.ledger.find(Signal, {"service": service}, order="-at", limit=limit)[::-1]
 
 
-def is_live(signal: Signal | None) -> bool:
-    """Return whether a service that gave this last signal is answering now."""
+def counted(console: Console, service: str) -> Totals:
+    """Return what the workers of a service have counted; those on other machines count elsewhere."""
+    return totals(folder_of(console.store, service))
+
+
+def is_fresh(signal: Signal | None) -> bool:
+    """Return whether the last signal of a service is as new as that of one which answers now."""
     return signal is not None and (now() - utc(signal.at)).total_seconds() < SILENT_S
+
+
+def is_watched(console: Console, service: str) -> bool:
+    """Return whether the system declares a monitor of a service."""
+    return any(monitor.service.name == service for monitor in console.system.of_role("monitor"))
 
 
 def last_triggered(console: Console) -> Run | None:

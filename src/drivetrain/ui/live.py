@@ -14,7 +14,17 @@ from drivetrain.monitoring.window import Alert, Signal, Window
 from drivetrain.registry.rollout import Rollout
 from drivetrain.registry.version import Version
 from drivetrain.ui.charts import Chart, Flag, Line
-from drivetrain.ui.console import SILENT_S, champion_of, is_live, leading, model_of, recent_signals, service_names
+from drivetrain.ui.console import (
+    SILENT_S,
+    champion_of,
+    counted,
+    is_fresh,
+    is_watched,
+    leading,
+    model_of,
+    recent_signals,
+    service_names,
+)
 from drivetrain.ui.words import day, hour, utc
 
 if TYPE_CHECKING:
@@ -47,6 +57,9 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     champion: Version | None
     canary: Rollout | None
     is_live: bool
+    is_watched: bool
+    # All that this machine's workers have ever answered.
+    answered: int
     signal: Signal | None
     last_window: Window | None
     alerts: list[Alert]
@@ -78,12 +91,15 @@ def live(console: Console, asked: Asked) -> Live:
     canaries = ledger.find(Rollout, {"service": service, "state": "canary"}, order="-started_at", limit=1)
     main = _of_champions(windows)
     judged = _judged(console, main)
+    found = counted(console, service)
     return Live(
         service=service,
         services=service_names(console),
         champion=champion_of(console, model_of(console, service))[0],
         canary=canaries[0] if canaries else None,
-        is_live=is_live(signals[-1] if signals else None),
+        is_live=is_fresh(signals[-1] if signals else None) or found.workers_ready > 0,
+        is_watched=is_watched(console, service),
+        answered=found.requests,
         signal=signals[-1] if signals else None,
         last_window=main[-1] if main else None,
         alerts=[alert for alert in alerts if alert.cleared_at is None],

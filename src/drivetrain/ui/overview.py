@@ -16,7 +16,9 @@ from drivetrain.ui import words
 from drivetrain.ui.console import (
     about,
     champion_of,
-    is_live,
+    counted,
+    is_fresh,
+    is_watched,
     last_triggered,
     model_names,
     model_of,
@@ -53,6 +55,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     champion_since: datetime | None
     previous: Version | None
     is_live: bool
+    is_watched: bool
     signal: Signal | None
     traffic: list[float]
     stages: list[Stage]
@@ -74,6 +77,8 @@ def overview(console: Console, asked: Asked) -> Overview:
     alerts = ledger.find(Alert, {"cleared_at": None}, order="-raised_at", limit=20)
     canaries = ledger.find(Rollout, {"service": service, "state": "canary"}, order="-started_at", limit=1)
     signal = signals[-1] if signals else None
+    is_serving = is_fresh(signal) or (bool(service) and counted(console, service).workers_ready > 0)
+    steps = latest_steps(console)
     return Overview(
         system=console.system.name,
         about=about(console),
@@ -81,29 +86,23 @@ def overview(console: Console, asked: Asked) -> Overview:
         champion=champion,
         champion_since=change.at if change else None,
         previous=ledger.get(Version, change.previous) if change and change.previous else None,
-        is_live=is_live(signal),
+        is_live=is_serving,
+        is_watched=bool(console.system.of_role("monitor")),
         signal=signal,
         traffic=[each.requests / (each.seconds or 1) for each in signals],
-        stages=_stages(console, model=model, champion=champion, signal=signal, alerts=alerts),
+        stages=[
+            _data(console, steps),
+            _train(steps, model),
+            _gate(console),
+            _serve(champion, signal, is_serving=is_serving, is_watched=is_watched(console, service)),
+            _watch(console, service, champion, alerts),
+            _retrain(console),
+        ],
         alerts=alerts,
         asks=open_requests(ledger),
         canary=canaries[0] if canaries else None,
         timeline=timeline(console, asked),
     )
-
-
-def _stages(
-    console: Console, *, model: str, champion: Version | None, signal: Signal | None, alerts: list[Alert]
-) -> list[Stage]:
-    steps = latest_steps(console)
-    return [
-        _data(console, steps),
-        _train(steps, model),
-        _gate(console),
-        _serve(console, champion, signal),
-        _watch(console, champion, alerts),
-        _retrain(console),
-    ]
 
 
 def _data(console: Console, steps: Mapping[str, StepRun]) -> Stage:
@@ -155,13 +154,16 @@ def _gate(console: Console) -> Stage:
     )
 
 
-def _serve(console: Console, champion: Version | None, signal: Signal | None) -> Stage:
+def _serve(champion: Version | None, signal: Signal | None, *, is_serving: bool, is_watched: bool) -> Stage:
     if champion is None:
         return Stage(name="Serve", state="none", headline="No champion yet", link="/live")
-    if signal is None or not is_live(signal):
-        headline, detail = ("Not serving", "silent since then") if signal else ("No signals yet", "drivetrain up")
-        at = signal.at if signal else None
-        return Stage(name="Serve", state="idle", headline=headline, detail=detail, at=at, link="/live")
+    if not is_serving:
+        start = "drivetrain up" if is_watched else "drivetrain serve"
+        detail, at = ("silent since then", signal.at) if signal else (start, None)
+        return Stage(name="Serve", state="idle", headline="Not serving", detail=detail, at=at, link="/live")
+    if signal is None or not is_fresh(signal):
+        detail = "watched once `drivetrain up` runs" if is_watched else "not watched"
+        return Stage(name="Serve", state="live", headline=f"{champion.id} answers", detail=detail, link="/live")
     if not signal.requests:
         detail = f"{champion.id} is ready to answer"
         return Stage(name="Serve", state="live", headline="No requests", detail=detail, at=signal.at, link="/live")
@@ -175,10 +177,12 @@ def _serve(console: Console, champion: Version | None, signal: Signal | None) ->
     )
 
 
-def _watch(console: Console, champion: Version | None, alerts: list[Alert]) -> Stage:
+def _watch(console: Console, service: str, champion: Version | None, alerts: list[Alert]) -> Stage:
     # A challenger was trained later and drifts less; what counts is what answers.
     where = {"version": champion.id} if champion else {}
     found = console.store.ledger.find(Window, where, order="-starts_at", limit=1)
+    if not found and not is_watched(console, service):
+        return Stage(name="Watch", state="none", headline="Not watched", detail="declare dt.Monitor(…)", link="/live")
     if not found:
         return Stage(name="Watch", state="none", headline="Nothing seen yet", link="/live")
     window = found[0]

@@ -13,7 +13,7 @@ from drivetrain.pipeline.run import StepRun
 from drivetrain.store.artifact import Artifact
 from drivetrain.system.drawing import Mark
 from drivetrain.ui import words
-from drivetrain.ui.console import about, is_live, last_triggered, recent_signals
+from drivetrain.ui.console import about, counted, is_fresh, last_triggered, recent_signals
 from drivetrain.ui.profile import ColumnView, columns_of
 from drivetrain.ui.source import source_of
 
@@ -168,9 +168,11 @@ def _beside(console: Console, view: PartView) -> PartView:
     if view.role == "service":
         signals = recent_signals(console, view.name, limit=1)
         if signals:
-            state, at = "live" if is_live(signals[0]) else "idle", signals[0].at
+            state, at = "live" if is_fresh(signals[0]) else "idle", signals[0].at
             rate = words.brief(round(signals[0].requests / (signals[0].seconds or 1)))
             note = f"{rate} requests a second" if state == "live" else "not serving"
+        if state != "live" and counted(console, view.name).workers_ready:
+            state, note = "live", "it answers"
     elif view.role == "monitor":
         windows = ledger.find(Window, {"monitor": view.name}, order="-starts_at", limit=1)
         alerts = ledger.find(Alert, {"monitor": view.name, "cleared_at": None}, limit=20)

@@ -52,6 +52,8 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     versions: list[VersionView]
     tenures: list[Tenure]
     rollouts: list[Rollout]
+    # Whether a service of it gives a new version a share of the requests first.
+    has_canary: bool
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +152,9 @@ def _model(console: Console, name: str) -> ModelView:
         ],
         tenures=_tenures([change for change in changes if change.alias == "champion"]),
         rollouts=rollouts[:12],
+        has_canary=any(
+            service.model.name == name and service.canary is not None for service in console.system.of_role("service")
+        ),
     )
 
 

@@ -316,6 +316,19 @@ def test_a_bad_row_fails_is_skipped_or_is_kept(
         assert told["found"].to_list() == ["null", '"many"', '"far"', '"noon"']
 
 
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
+def test_the_jobs_of_two_days_keep_their_bad_rows_apart(
+    store: Store, version: Version, tmp_path: Path, ending: str
+) -> None:
+    source = with_bad_rows(tmp_path / "in.csv")
+
+    for day in ("2026-11-01", "2026-11-02"):
+        batch(store, version, source, tmp_path / f"scored.{day}{ending}", on_bad_row="skip").run()
+
+    told = sorted(path.name for path in tmp_path.glob("*.rejects.ndjson"))
+    assert told == ["scored.2026-11-01.rejects.ndjson", "scored.2026-11-02.rejects.ndjson"]
+
+
 def test_finished_parts_stay_when_bad_rows_may_be_skipped_after_all(
     store: Store, version: Version, tmp_path: Path
 ) -> None:

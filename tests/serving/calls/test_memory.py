@@ -85,6 +85,7 @@ def test_an_evaluation_runs_again_where_a_called_service_has_another_champion(tm
     assert "quality: sum 0.6" in told, told
     assert "gate_outer: whole@1 is the champion already" in told
     assert "gate_short: short@2 passed and is the champion" in told
+    assert "gate_outer: whole@1 is the champion already" in project.command("run", "--no-cache").stdout
 
 
 def test_by_hand_an_attribute_is_what_one_sets_it_to() -> None:

@@ -135,6 +135,7 @@ def test_a_job_whose_worker_is_killed_is_tried_once_more_and_then_fails(store: S
     assert states == [("running", 1), ("running", 2)]
     assert queue.get(job.id).state == "failed"
     assert "was ended, 2 times" in queue.get(job.id).error
+    assert f"`drivetrain jobs --retry {job.id}` tries again" in queue.get(job.id).error
     assert queue.retry(job.id).state == "queued"
     Work(queue, max_batch=256, rest=lambda _: True).once()
     assert queue.get(job.id).state == "done"

@@ -115,6 +115,7 @@ def test_code_of_ones_own_is_refused_by_its_name_when_it_is_written(store: Store
         store.keep(model, part="lateness")
 
     assert "'lateness'" in str(caught.value)
+    assert "@dt.predictor(files=" in caught.value.remedy
 
 
 def forged(store: Store, change: dict[str, Any]) -> Artifact:
@@ -167,6 +168,33 @@ def test_a_forged_file_is_refused_before_anything_in_it_runs(
         store.value(artifact)
 
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_partial_is_trusted_no_further_than_what_it_calls(store: Store) -> None:
+    nothing = {"__class__": "dict", "__module__": "builtins", "__loader__": "DictNode", "content": {}}
+    nothing |= {"key_types": {"__class__": "list", "__module__": "builtins", "__loader__": "ListNode", "content": []}}
+    content = {
+        "func": {"__class__": "system", "__module__": "os", "__loader__": "FunctionNode"},
+        "args": ARGUMENTS,
+        "kwds": nothing,
+        "namespace": TEXT | {"content": "null"},
+    }
+    artifact = forged(
+        store, {"__class__": "partial", "__module__": "functools", "__loader__": "PartialNode", "content": content}
+    )
+
+    with pytest.raises(Refused, match=r"a model names os\.system, which"):
+        store.value(artifact)
+
+
+def test_a_model_of_categories_of_pandas_comes_back(store: Store) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"size": X[:, 0], "kind": pandas.Categorical(list("abc") * 20)})
+    model = ensemble.HistGradientBoostingClassifier(categorical_features="from_dtype", max_iter=5).fit(frame, Y)
+
+    seen = again(store, model, format="skops")
+
+    np.testing.assert_array_equal(seen.predict_proba(frame), model.predict_proba(frame))
 
 
 def test_a_file_that_is_no_model_is_refused(store: Store) -> None:

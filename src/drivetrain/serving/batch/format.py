@@ -38,6 +38,17 @@ def format_of(name: str) -> Format | None:
     return found if plain == name.lower() or found in TEXT else None
 
 
+def stem_of(name: str) -> str:
+    """Return the name of a file without the suffix that tells its format.
+
+    >>> stem_of("scored.2026-11-01.csv.gz"), stem_of("rows.PQ")
+    ('scored.2026-11-01', 'rows')
+    """
+    plain = name[: -len(PACKED)] if name.lower().endswith(PACKED) else name
+    suffix = next((each for each in SUFFIXES if plain.lower().endswith(each)), "")
+    return plain[: len(plain) - len(suffix)]
+
+
 def input_format(name: str) -> Format | None:
     """Return the format of a file that is read, which may be an image and so a row by itself, or None.
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from drivetrain.errors import Refused, StoreUnavailable, UsageError
 from drivetrain.serving.batch.carry_out import is_full
-from drivetrain.serving.batch.format import ENDINGS, PACKED, SUFFIXES, TEXT, format_of, sink
+from drivetrain.serving.batch.format import ENDINGS, PACKED, SUFFIXES, TEXT, format_of, sink, stem_of
 from drivetrain.serving.batch.source import BUCKETS
 from drivetrain.store.folder import sync_folder
 
@@ -77,11 +77,7 @@ class Place:
     @property
     def rejects(self) -> str:
         """The file of rows that could not be answered."""
-        stem = self.name
-        if self.is_one:
-            folder, slash, file = self.name.rpartition("/")
-            stem = f"{folder}{slash}{file.partition('.')[0]}"
-        return f"{stem}.rejects.ndjson"
+        return f"{stem_of(self.name) if self.is_one else self.name}.rejects.ndjson"
 
     def put_together(self, work: Path, parts: Sequence[str]) -> Path:
         """Return a file with the rows of all parts, in their order.

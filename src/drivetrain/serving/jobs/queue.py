@@ -180,7 +180,8 @@ class Queue:
         if current.attempts < ATTEMPTS:
             self._ledger.write(msgspec.structs.replace(current, state="queued", lease=""), self._totals(retried=1))
             return
-        reason = f"the process that answered it was ended, {ATTEMPTS} times; POST /jobs/{current.id}/retry tries again"
+        again = f"POST /jobs/{current.id}/retry or `drivetrain jobs --retry {current.id}` tries again"
+        reason = f"the process that answered it was ended, {ATTEMPTS} times; {again}"
         self._end(current, "failed", error=reason, failed=1)
 
     def _has_worker(self, job: Job) -> bool:

@@ -288,15 +288,15 @@ function plain(region) {
   return copy.className + copy.innerHTML;
 }
 
-let generation = null;
+let pulse = null;
 
 async function beat() {
   if (document.hidden) return;
   try {
-    const now = (await asked("/api/pulse")).generation;
+    const now = JSON.stringify(await asked("/api/pulse"));
     showLink(true);
-    if (generation !== null && now !== generation) await renewPage();
-    generation = now;
+    if (pulse !== null && now !== pulse) await renewPage();
+    pulse = now;
   } catch (error) {
     showLink(false);
   }
