@@ -13,7 +13,7 @@ from drivetrain.store.artifact import Artifact
 from drivetrain.store.store import Store
 
 
-def registered(store: Store, model: str, number: int) -> None:
+def registered(store: Store, model: str, number: int, **metrics: float) -> None:
     store.ledger.write(
         Version(
             id=f"{model}@{number}",
@@ -25,6 +25,7 @@ def registered(store: Store, model: str, number: int) -> None:
             artifact=Artifact(digest="sha256:" + "0" * 64, format="json", size_bytes=1, type_name="dict"),
             signature=Signature(task="binary", label="y", request=[], features=[], roles=Roles()),
             code="",
+            metrics=dict(metrics),
             created_at=datetime.now(UTC),
         )
     )
@@ -55,6 +56,18 @@ def test_it_shows_who_moved_the_alias_when_and_why(project: Project) -> None:
     assert (
         "no version was live yet" in project.command("models", "--at", (before - timedelta(days=1)).isoformat()).stdout
     )
+
+
+def test_figures_are_those_that_tell_most_or_else_the_models_own(project: Project) -> None:
+    store = project.store()
+    registered(store, "size", 1, **{"quality.auc": 0.9, "quality.rows": 7.0})
+    registered(store, "tone", 1, **{"quality.right": 0.5})
+
+    shown = {line.split()[0]: line for line in project.command("models").stdout.splitlines()}
+
+    assert "auc 0.9" in shown["size@1"]
+    assert "rows" not in shown["size@1"]
+    assert "right 0.5" in shown["tone@1"]
 
 
 def test_a_file_narrows_the_list_to_the_models_that_it_declares(project: Project) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 # So many changes of aliases are printed; `--json` has all.
 LATEST = 10
+# The metrics that tell most of a model; of one with none of them, the first few of its own.
+_TELLING = ("auc", "brier", "log_loss", "accuracy", "rmse", "mae", "r2")
+MOST_FIGURES = 3
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -69,12 +72,9 @@ def show(result: Any, screen: Screen) -> None:
         rollout = next((known for known in result["rollouts"] if known.challenger == version.id), None)
         state = "champion" if version.id in champions else rollout.state if rollout else ""
         why = rollout.reason if rollout and rollout.reason else _spoken(decided[0]) if decided else ""
-        figures = ", ".join(
-            f"{name.rpartition('.')[2]} {value:.4g}"
-            for name, value in version.metrics.items()
-            if value is not None
-            and name.rpartition(".")[2] in ("auc", "brier", "log_loss", "accuracy", "rmse", "mae", "r2")
-        )
+        measured = {name.rpartition(".")[2]: value for name, value in version.metrics.items() if value is not None}
+        told = [name for name in measured if name in _TELLING] or list(measured)[:MOST_FIGURES]
+        figures = ", ".join(f"{name} {measured[name]:.4g}" for name in told)
         builds = builds_of(version.artifact)
         original = version.artifact.detail.get("answers_by") or version.artifact.format
         build = builds.ranked()[0].form if builds and builds.ranked() else original

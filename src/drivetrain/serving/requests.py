@@ -98,7 +98,7 @@ class Reader:
         try:
             row: Row = astuple(self._one(body))
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            if body.lstrip()[:1] == b"[":
+            if isinstance(parse(body), list):
                 raise RequestError(status=422, message="the body is an array, and one row is an object") from None
             raise self.explain(body) from None
         absent = row.count(UNSET)
