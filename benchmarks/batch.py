@@ -27,7 +27,7 @@ from benchmarks.measure import (
     table,
     versions,
 )
-from benchmarks.workloads import ONNX, SKLEARN
+from benchmarks.workloads import ONNX, SKLEARN, trained
 
 FOLDER = SCRATCH / "batch"
 ROWS = 4_000_000
@@ -109,12 +109,11 @@ def contenders() -> list[Contender]:
     """Write the rows, train the models, and return how each is started."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     python = str(environment(*LOOPS) / "python")
-    for script in (*PEERS.glob("batch_*.py"), PEERS / "serve_train.py"):
-        shutil.copy(script, FOLDER)
+    for file in (*PEERS.glob("batch_*.py"), *trained().glob("boosted.*")):
+        shutil.copy(file, FOLDER)
     rows = FOLDER / f"rows-{ROWS}.parquet"
     if not rows.exists():
         run([python, "batch_rows.py", str(ROWS), str(rows)], cwd=FOLDER)
-    run([python, "serve_train.py"], cwd=FOLDER)
     drivetrain = ours("drivetrain-serving", *SKLEARN, *ONNX)
     project = FOLDER / "drivetrain"
     shutil.rmtree(project, ignore_errors=True)
