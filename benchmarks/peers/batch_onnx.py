@@ -8,7 +8,7 @@ import polars as pl
 
 NAMES = [f"x{i}" for i in range(20)]
 
-session = onnxruntime.InferenceSession("model.onnx")
+session = onnxruntime.InferenceSession("boosted.onnx")
 (feed,) = session.get_inputs()
 frame = pl.read_parquet(sys.argv[1])
 found = []
