@@ -27,7 +27,7 @@ from benchmarks.measure import (
     table,
     versions,
 )
-from benchmarks.workloads import ONNX, SKLEARN, trained
+from benchmarks.workloads import DRIVETRAIN, ONNX, SKLEARN, trained
 
 FOLDER = SCRATCH / "batch"
 ROWS = 4_000_000
@@ -114,7 +114,7 @@ def contenders() -> list[Contender]:
     rows = FOLDER / f"rows-{ROWS}.parquet"
     if not rows.exists():
         run([python, "batch_rows.py", str(ROWS), str(rows)], cwd=FOLDER)
-    drivetrain = ours("drivetrain-serving", *SKLEARN, *ONNX)
+    drivetrain = ours("drivetrain-serving", *DRIVETRAIN)
     project = FOLDER / "drivetrain"
     shutil.rmtree(project, ignore_errors=True)
     project.mkdir()
