@@ -14,7 +14,7 @@ from drivetrain.cli.project import kept_store, open_system
 from drivetrain.cli.screen import ago, counted, duration
 from drivetrain.cli.service import chosen_model
 from drivetrain.errors import UsageError
-from drivetrain.registry.registry import champion_of, version
+from drivetrain.registry.registry import champion_of, version, versions
 from drivetrain.security.actor import actor
 from drivetrain.serving.batch.history import jobs_of
 from drivetrain.serving.batch.job import BatchJob, Settings
@@ -99,8 +99,12 @@ def execute(options: Namespace, screen: Screen) -> Any:
 def _version(options: Namespace, store: Store) -> Version:
     if options.version:
         return version(store.ledger, options.version)
-    _, system = open_system(options)
-    model = chosen_model(system)
+    known = {each.model for each in versions(store.ledger)}
+    if len(known) == 1 and not options.file:
+        (model,) = known  # reading the declaration, which imports what trains, would take seconds
+    else:
+        _, system = open_system(options)
+        model = chosen_model(system)
     champion = champion_of(store.ledger, model)
     if champion is None:
         raise UsageError(f"{model} has no champion yet", remedy="`drivetrain run` trains one")
