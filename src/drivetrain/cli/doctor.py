@@ -30,7 +30,7 @@ ENOUGH_BYTES = 1 << 30
 # What each extra brings, by the names that are imported.
 _EXTRAS = {
     "sklearn": ("sklearn", "skops"),
-    "onnx": ("onnxruntime", "onnx", "skl2onnx", "onnxmltools"),
+    "onnx": ("onnxruntime", "onnx", "skl2onnx", "onnxmltools", "onnxscript"),
     "pandas": ("pandas", "pyarrow"),
     "arrow": ("pyarrow",),
     "lightgbm": ("lightgbm",),

@@ -98,9 +98,10 @@ class Reader:
         try:
             row: Row = astuple(self._one(body))
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            if isinstance(parse(body), list):
+            value = parse(body)
+            if isinstance(value, list):
                 raise RequestError(status=422, message="the body is an array, and one row is an object") from None
-            raise self.explain(body) from None
+            raise self._unfit([value]) from None
         absent = row.count(UNSET)
         # A name that stands twice has one key too many. Nearly everyone writes no space before the colon; where
         # someone does, the count is off and the slow way finds that all is well.
